@@ -1,0 +1,93 @@
+//! Every bound of the system, each with its unit and its reason. Relations between them are checked at
+//! compile time.
+
+/// A WebSocket frame and a message, bytes: one frame carries at most one batch and some room.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// What a compressed frame may inflate to, bytes: four times a frame, stated and checked before inflating.
+pub const PLAIN_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
+/// Frames shorter than this are sent as they are, bytes: compressing them saves nothing.
+pub const COMPRESS_FROM_BYTES: usize = 1024;
+/// What a page aims for, bytes: small enough to apply within one display frame or two.
+pub const PAGE_BYTES_TARGET: usize = 256 * 1024;
+/// Entries of one page: bounds the work of its transaction.
+pub const PAGE_ENTRIES_MAX: usize = 2_000;
+
+/// One change, encoded, bytes.
+pub const CHANGE_BYTES_MAX: usize = 64 * 1024;
+/// Operations of one change: Automerge's cost grows with operations, not bytes.
+pub const CHANGE_OPS_MAX: usize = 1_000;
+/// Dependencies of one change: concurrent heads that one person can have seen.
+pub const CHANGE_DEPS_MAX: usize = 64;
+/// Predecessors of one operation: concurrent values of one key.
+pub const OP_PREDS_MAX: usize = 256;
+
+/// A text field, characters.
+pub const TEXT_CHARS_MAX: usize = 100_000;
+/// Any other value, bytes.
+pub const VALUE_BYTES_MAX: usize = 8 * 1024;
+/// The value of `$deleted`, bytes: a clock with 24 bytes an actor.
+pub const CLOCK_BYTES_MAX: usize = 64 * 1024;
+/// A name in the schema, bytes: also a table or column name.
+pub const NAME_BYTES_MAX: usize = 64;
+/// A key of a document, bytes: a set's name, `/`, and a member.
+pub const KEY_BYTES_MAX: usize = 320;
+/// One increment of a counter, so that totals cannot overflow within 9 million increments.
+pub const INCREMENT_MAX: i64 = 1_000_000_000_000;
+
+/// Changes of one batch.
+pub const BATCH_CHANGES_MAX: usize = 1_000;
+/// One batch on the wire, before compression, bytes.
+pub const BATCH_BYTES_MAX: usize = 512 * 1024;
+/// Batches of one push: what may be in flight.
+pub const PUSH_BATCHES_MAX: usize = 64;
+/// Documents of one batch.
+pub const BATCH_DOCUMENTS_MAX: usize = 1_000;
+
+/// Live keys of one document.
+pub const DOCUMENT_KEYS_MAX: usize = 512;
+/// A saved document, bytes.
+pub const DOCUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Actors that wrote in one document: each costs 24 bytes in every clock.
+pub const DOCUMENT_ACTORS_MAX: usize = 2_048;
+
+/// Actors that one frame names.
+pub const FRAME_ACTORS_MAX: usize = 65_536;
+/// What a page may be in all, with one entry as large as a document may be, bytes.
+pub const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// One part of a page, bytes: half a frame.
+pub const PAGE_PART_BYTES: usize = 512 * 1024;
+/// Pages sent and not yet acknowledged, per connection.
+pub const PAGES_IN_FLIGHT_MAX: usize = 4;
+/// Batches sent and not yet answered, per connection.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 16;
+/// Bytes of a change's hash that its sender sends along: enough to notice that two sides encode differently.
+pub const HASH_CLAIM_BYTES: usize = 4;
+/// Loads of documents for changes of one member that need history, per minute.
+pub const SLOW_DOORS_PER_MINUTE: u32 = 600;
+/// Scopes of one member.
+pub const SCOPES_MAX: usize = 1_024;
+/// Receipts of one welcome; the device acknowledges them by storing them.
+pub const RECEIPTS_PER_WELCOME_MAX: usize = 10_000;
+/// A token, bytes.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// schema.toml, bytes.
+pub const SCHEMA_BYTES_MAX: usize = 512 * 1024;
+
+/// How far ahead of the server's clock an edit may be stamped, milliseconds.
+pub const CLOCK_AHEAD_MS_MAX: i64 = 5 * 60 * 1000;
+/// From this error on, a device stamps unsent edits again before it sends them, milliseconds.
+pub const CLOCK_ERROR_MS_TOLERATED: i64 = 2 * 60 * 1000;
+/// No edit is older than this, milliseconds since 1970 (2015-01-01): the clock was not set.
+pub const EDIT_TIME_MS_MIN: i64 = 1_420_070_400_000;
+
+/// A conflict shows at most this many values; the winner is always among them.
+pub const CONFLICT_VALUES_SHOWN_MAX: usize = 16;
+
+const _: () = assert!(BATCH_BYTES_MAX * 2 <= FRAME_BYTES_MAX);
+const _: () = assert!(CHANGE_BYTES_MAX < BATCH_BYTES_MAX);
+const _: () = assert!(PAGE_BYTES_TARGET < FRAME_BYTES_MAX);
+const _: () = assert!(VALUE_BYTES_MAX < CHANGE_BYTES_MAX);
+const _: () = assert!(BATCH_DOCUMENTS_MAX <= BATCH_CHANGES_MAX);
+const _: () = assert!(CLOCK_AHEAD_MS_MAX > CLOCK_ERROR_MS_TOLERATED);
+const _: () = assert!(PAGE_PART_BYTES * 2 <= FRAME_BYTES_MAX);
+const _: () = assert!(PAGE_BYTES_MAX > DOCUMENT_BYTES_MAX + PAGE_BYTES_TARGET);

@@ -1,0 +1,24 @@
+//! The wire: messages, their encoding, and frames. `PROTOCOL.md` is the same in prose.
+//!
+//! Wire bytes appear nowhere else. Every decoder is bounded before it allocates and returns a typed error;
+//! fields that this version does not know are skipped.
+
+mod batch;
+mod frame;
+mod message;
+mod page;
+mod table;
+mod wire;
+
+pub use batch::{Batch, Dependencies, DocumentChanges, DocumentRef, Identity, SentChange};
+pub use frame::{FrameError, decode_frame, encode_frame};
+pub use message::{
+    AcceptedDocument, Ack, Cursor, Fetch, Goodbye, GoodbyeCode, Hello, Message, Outcome,
+    PeerLimits, Push, Receipt, Refusal, ScopeCursor, Welcome,
+};
+pub use page::{AuthorName, Entry, Page, PagePart, PageParts, Staged};
+
+/// The WebSocket subprotocol.
+pub const SUBPROTOCOL: &str = "fieldbook.v1";
+/// The versions of the messages that this build speaks, best first.
+pub const VERSIONS: &[u32] = &[1];

@@ -1,0 +1,31 @@
+//! A record's documents: cells, changes, merge rules, the door. The only place that knows Automerge's API.
+//!
+//! [`Cells`] are what a document says now, without its history: reading, editing, receiving and judging a
+//! change work on them alone. A [`Document`] is the real thing and is loaded only for prose, history and
+//! changes that name a value which is no longer live; [`document::loads`] counts how often.
+
+mod author;
+mod cells;
+mod change;
+mod clock;
+pub mod document;
+mod door;
+mod merge;
+mod op;
+mod reauthor;
+mod seed;
+mod shape;
+mod value;
+
+pub use author::{Author, Edit, Splice};
+pub use cells::{Cells, LastEdit, Live, LiveOp, StoredCellsError};
+pub use change::{Change, EncodedChange, StoredChangeError};
+pub use clock::Clock;
+pub use document::{Document, DocumentError};
+pub use door::{Admitted, Door, History, Judgement, Known, Reason, Situation, judge, judge_with};
+pub use merge::{Conflict, Contender, conflict, deletion_conflict, winner};
+pub use op::{Action, Op, OpId, Scalar};
+pub use reauthor::{Reauthor, reauthor};
+pub use seed::{SeedKind, seed};
+pub use shape::{DELETED, Deletion, Key, KeyError, hydrate, reconcile, scalar_for};
+pub use value::{Money, MoneyError, Value};

@@ -1,0 +1,317 @@
+//! Drives one connection: socket and workspace on one side, the session's decisions on the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crdt_core::id::Lease;
+use crdt_core::protocol::{Goodbye, GoodbyeCode, Hello, PageParts};
+use futures_util::{SinkExt as _, StreamExt as _};
+use rand::RngCore as _;
+use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message as Frame};
+
+use crate::clock;
+use crate::http::{self, WebSocket};
+use crate::session::{Bounds, Effect, Input, Session};
+use crate::store::{self, StoreError};
+use crate::telemetry::metrics::Metrics;
+use crate::token::{TokenError, TokenKey};
+use crate::workspace::Feed;
+use crate::workspaces::{Event, Handle, Seat, Workspaces};
+
+/// A device that takes longer than this to read one message is too slow.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often time passes for a session.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a closed socket is read until the peer has closed too.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What connections share.
+pub struct Shared {
+    /// The workspaces.
+    pub workspaces: Workspaces,
+    /// The key that tokens are checked with.
+    pub key: TokenKey,
+    /// Bounds of every session.
+    pub bounds: Bounds,
+    /// Figures.
+    pub metrics: Metrics,
+    /// True once the server is stopping.
+    pub stopping: watch::Receiver<bool>,
+    /// Numbers sessions.
+    pub sessions: AtomicU64,
+}
+
+/// A page build: the feed goes in and comes back.
+type Build = tokio::task::JoinHandle<(Feed, Result<Option<PageParts>, StoreError>)>;
+
+struct Connection {
+    shared: Arc<Shared>,
+    socket: WebSocket,
+    session: Session,
+    started: Instant,
+    place: Option<Place>,
+    ended: bool,
+}
+
+/// What a greeted connection has.
+struct Place {
+    seat: Seat,
+    handle: Handle,
+    head: watch::Receiver<u64>,
+    feed: Option<Feed>,
+    build: Option<Build>,
+}
+
+/// Serves one connection until it ends.
+pub async fn serve(shared: Arc<Shared>, socket: WebSocket) {
+    let session = Session::new(shared.bounds, 0);
+    let started = Instant::now();
+    let mut connection = Connection { shared, socket, session, started, place: None, ended: false };
+    connection.run().await;
+    if let Some(place) = connection.place.take() {
+        place.seat.leave().await;
+    }
+}
+
+impl Connection {
+    async fn run(&mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        let mut stopping = self.shared.stopping.clone();
+        while !self.ended {
+            let input = tokio::select! {
+                frame = self.socket.next() => match self.frame(frame).await {
+                    Some(input) => input,
+                    None => return,
+                },
+                input = next_input(&mut self.place) => input,
+                _ = tick.tick() => Input::Tick,
+                () = told_to_stop(&mut stopping) => {
+                    Input::End(Goodbye {
+                        code: GoodbyeCode::Restart,
+                        text: "the server is stopping".to_owned(),
+                        retry_after_ms: Some(1_000 + rand::rng().next_u64() % 4_000),
+                    })
+                }
+            };
+            self.feed(input).await;
+        }
+    }
+
+    /// Runs an input through the session and carries its effects out.
+    async fn feed(&mut self, input: Input) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            for effect in self.session.handle(now, input) {
+                if self.ended {
+                    return;
+                }
+                inputs.extend(self.carry_out(effect).await);
+            }
+        }
+        if !self.ended && self.flush().await.is_err() {
+            self.ended = true;
+        }
+    }
+
+    async fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Greet(hello) => Some(Input::Greeted(self.greet(hello).await)),
+            Effect::Submit(batches) => match &self.place {
+                Some(place) => place.seat.submit(batches).await.err().map(Input::End),
+                None => None,
+            },
+            Effect::Acknowledge(receipt) => match &self.place {
+                Some(place) => place.seat.acknowledge(receipt).await.err().map(Input::End),
+                None => None,
+            },
+            Effect::BuildPage { flush } => {
+                self.build(move |feed, tx| feed.next_page(tx, flush));
+                None
+            }
+            Effect::BuildWhole(documents) => {
+                self.build(move |feed, tx| feed.whole(tx, &documents).map(Some));
+                None
+            }
+            Effect::Send(frame) => {
+                self.send(frame).await;
+                None
+            }
+            Effect::Close(goodbye) => {
+                tracing::info!(code = ?goodbye.code, text = %goodbye.text, "a connection ends");
+                self.close().await;
+                None
+            }
+        }
+    }
+
+    async fn greet(
+        &mut self,
+        hello: Box<Hello>,
+    ) -> Result<Box<crdt_core::protocol::Welcome>, Goodbye> {
+        let principal = self.shared.key.verify(&hello.token, clock::now()).map_err(|error| {
+            let code = if matches!(error, TokenError::Expired { .. }) {
+                GoodbyeCode::TokenExpired
+            } else {
+                GoodbyeCode::Unauthorized
+            };
+            goodbye(code, &error.to_string())
+        })?;
+        let shared = Arc::clone(&self.shared);
+        let name = principal.workspace.clone();
+        let opened = tokio::task::spawn_blocking(move || shared.workspaces.open(&name)).await;
+        let handle = match opened {
+            Ok(Ok(handle)) => handle,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a workspace cannot be opened");
+                return Err(goodbye(GoodbyeCode::Unauthorized, "there is no such workspace here"));
+            }
+            Err(_) => return Err(goodbye(GoodbyeCode::Internal, "the workspace cannot be opened")),
+        };
+        let mut lease = [0; 16];
+        rand::rng().fill_bytes(&mut lease);
+        let number = self.shared.sessions.fetch_add(1, Ordering::Relaxed);
+        let greeted = handle.greet(hello, principal.member, Lease(lease), number).await;
+        let (seat, greeting) = greeted?;
+        let mut head = handle.head();
+        head.mark_unchanged();
+        let greeting = *greeting;
+        self.place = Some(Place { seat, handle, head, feed: Some(greeting.feed), build: None });
+        Ok(Box::new(greeting.welcome))
+    }
+
+    fn build(
+        &mut self,
+        work: impl Fn(
+            &mut Feed,
+            &dyn store::Read,
+        ) -> Result<Option<crdt_core::protocol::Page>, StoreError>
+        + Send
+        + 'static,
+    ) {
+        let Some(place) = &mut self.place else { return };
+        let Some(feed) = place.feed.take() else { return };
+        let store = place.handle.store();
+        place.build = Some(tokio::task::spawn_blocking(move || {
+            let mut current = feed.clone();
+            let page = store::read(&*store, |tx| {
+                current = feed.clone();
+                work(&mut current, tx)
+            });
+            (current, page.map(|page| page.map(|page| PageParts::new(&page))))
+        }));
+    }
+
+    async fn frame(&mut self, frame: Option<Result<Frame, SocketError>>) -> Option<Input> {
+        match frame? {
+            Ok(Frame::Binary(bytes)) => {
+                self.shared.metrics.frames_in.increment(1);
+                self.shared.metrics.bytes_in.increment(bytes.len() as u64);
+                Some(Input::Frame(bytes.into()))
+            }
+            Ok(Frame::Text(_)) => Some(Input::Text),
+            Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_)) => Some(Input::Heard),
+            Ok(Frame::Close(_)) => None,
+            Err(error) => {
+                self.refuse(&error).await;
+                None
+            }
+        }
+    }
+
+    /// Ends a connection whose frames break the WebSocket's own rules, with the code that says so.
+    async fn refuse(&mut self, error: &SocketError) {
+        use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+        let Some(code) = http::close_code(error) else { return };
+        tracing::info!(%error, "a connection broke the rules of WebSocket");
+        let reason = "see PROTOCOL.md".into();
+        let close = self.socket.close(Some(CloseFrame { code, reason }));
+        if tokio::time::timeout(LINGER, close).await.is_ok() {
+            self.linger().await;
+        }
+    }
+
+    async fn send(&mut self, frame: Vec<u8>) {
+        self.shared.metrics.bytes_out.increment(frame.len() as u64);
+        let sent =
+            tokio::time::timeout(WRITE_TIMEOUT, self.socket.feed(Frame::binary(frame))).await;
+        match sent {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => self.ended = true,
+            Err(_) => {
+                self.shared.metrics.slow_consumers_closed.increment(1);
+                self.ended = true;
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), ()> {
+        match tokio::time::timeout(WRITE_TIMEOUT, self.socket.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(()),
+            Err(_) => {
+                self.shared.metrics.slow_consumers_closed.increment(1);
+                Err(())
+            }
+        }
+    }
+
+    async fn close(&mut self) {
+        self.ended = true;
+        if tokio::time::timeout(LINGER, self.socket.close(None)).await.is_ok() {
+            self.linger().await;
+        }
+    }
+
+    /// Reads until the peer has closed, so that what was sent last is not lost to a reset.
+    async fn linger(&mut self) {
+        let rest = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        let _ = tokio::time::timeout(LINGER, rest).await;
+    }
+}
+
+async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
+    if stopping.wait_for(|stopping| *stopping).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// What the workspace has for a greeted connection: an event, a page, or a longer log.
+async fn next_input(place: &mut Option<Place>) -> Input {
+    let Some(Place { seat, head, feed, build, .. }) = place else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        event = seat.events.recv() => match event {
+            Some(Event::Receipts(receipts)) => Input::Receipts(receipts),
+            Some(Event::End(goodbye)) => Input::End(goodbye),
+            None => Input::End(goodbye(GoodbyeCode::SlowConsumer, "too slow to take what is sent")),
+        },
+        page = built(feed, build) => match page {
+            Ok(page) => Input::PageBuilt(page),
+            Err(error) => {
+                tracing::error!(%error, "a page could not be built");
+                Input::End(goodbye(GoodbyeCode::Internal, "a page could not be built"))
+            }
+        },
+        Ok(()) = head.changed() => Input::HeadMoved,
+    }
+}
+
+async fn built(
+    feed: &mut Option<Feed>,
+    build: &mut Option<Build>,
+) -> Result<Option<PageParts>, StoreError> {
+    let Some(running) = build else { return std::future::pending().await };
+    let done = running.await;
+    *build = None;
+    let (current, page) = done.map_err(|error| StoreError::Backend(error.into()))?;
+    *feed = Some(current);
+    page
+}
+
+fn goodbye(code: GoodbyeCode, text: &str) -> Goodbye {
+    Goodbye { code, text: text.to_owned(), retry_after_ms: None }
+}

@@ -1,0 +1,209 @@
+//! The accept loop: owns every connection, bounds what it may take before its upgrade, and ends them all.
+//!
+//! One connection carries one request. So one deadline covers everything up to the upgrade (TLS, headers,
+//! answer), and no peer can hold a connection by being slow.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use crate::config::ServerConfig;
+use crate::tls::Acceptor;
+
+/// What connections may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// From accepting a connection to its upgrade.
+    pub handshake_timeout: Duration,
+    /// From the stop signal to the end of the last connection.
+    pub drain_timeout: Duration,
+    /// Open sockets, upgraded or not; further ones are closed at once.
+    pub sockets_max: usize,
+}
+
+impl Bounds {
+    /// As configured.
+    #[must_use]
+    pub const fn of(config: &ServerConfig) -> Self {
+        Self {
+            handshake_timeout: config.limits.handshake_timeout,
+            drain_timeout: config.drain_timeout,
+            sockets_max: config.limits.max_connections.saturating_add(HANDSHAKES_MAX),
+        }
+    }
+}
+
+/// Serves connections until `shutdown`, then waits for the open ones, at most `drain_timeout`; those that
+/// are still open are cut. Reads the certificate again on SIGHUP.
+pub async fn run(
+    listener: TcpListener,
+    tls: Option<Acceptor>,
+    router: Router,
+    bounds: Bounds,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    let mut reloads = pin!(reloads(tls.clone()));
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            () = &mut reloads => {}
+            Some(ended) = connections.join_next() => report(ended),
+            accepted = listener.accept() => match accepted {
+                Ok(_) if connections.len() >= bounds.sockets_max => {
+                    tracing::warn!("closed a connection at once: too many are open");
+                }
+                Ok((stream, peer)) => {
+                    let connection = Connection { peer, tls: tls.clone(), router: router.clone() };
+                    connections.spawn(connection.run(stream, bounds.handshake_timeout));
+                }
+                Err(error) => {
+                    // Mostly a lack of file descriptors: trying again at once would only spin.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_RETRY_DELAY).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    drain(connections, bounds.drain_timeout).await;
+}
+
+async fn reloads(tls: Option<Acceptor>) {
+    match tls {
+        Some(tls) => tls.reload_on_hangup().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn drain(mut connections: JoinSet<()>, drain_timeout: Duration) {
+    let all = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    };
+    if timeout(drain_timeout, all).await.is_err() {
+        tracing::warn!(open = connections.len(), "cut the connections that did not end in time");
+        connections.shutdown().await;
+    }
+}
+
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task ended badly; the others go on");
+    }
+}
+
+/// Where a handler leaves the session that follows its answer; the connection's task takes it from here.
+#[derive(Clone, Default)]
+pub(super) struct SessionSlot(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl SessionSlot {
+    pub(super) fn put(&self, session: BoxFuture<'static, ()>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    }
+
+    fn take(&self) -> Option<BoxFuture<'static, ()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Why a connection ended before its request was answered.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("socket: {0}")]
+    Socket(io::Error),
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+    #[error("HTTP: {0}")]
+    Http(#[from] hyper::Error),
+}
+
+struct Connection {
+    peer: SocketAddr,
+    tls: Option<Acceptor>,
+    router: Router,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, handshake_timeout: Duration) {
+        let peer = self.peer;
+        let slot = SessionSlot::default();
+        match timeout(handshake_timeout, self.answer(stream, slot.clone())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return tracing::debug!(%peer, %error, "a connection broke"),
+            Err(_) => return tracing::debug!(%peer, "closed a connection that was too slow"),
+        }
+        if let Some(session) = slot.take() {
+            session.await;
+        }
+    }
+
+    async fn answer(self, stream: TcpStream, slot: SessionSlot) -> Result<(), Broken> {
+        stream.set_nodelay(true).map_err(Broken::Socket)?;
+        match self.tls {
+            Some(tls) => {
+                let stream = tls.accept(stream).await.map_err(Broken::Tls)?;
+                answer_one(stream, self.router, slot).await?;
+            }
+            None => answer_one(stream, self.router, slot).await?,
+        }
+        Ok(())
+    }
+}
+
+/// Reads one request and answers it; returns when the answer is out or the stream is handed on. The
+/// library's own header timeout stays off: the caller's deadline is the stricter one.
+async fn answer_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    slot: SessionSlot,
+) -> hyper::Result<()> {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(slot.clone());
+        let answer = router.call(request);
+        async move { answer.await.map(closing) }
+    });
+    http1::Builder::new()
+        .header_read_timeout(None)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await
+}
+
+/// Says that the connection ends with this answer, unless the answer hands it on. (Switching keep-alive off
+/// in the library would also write `Connection: close` over an upgrade.)
+fn closing(mut response: Response) -> Response {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Sockets beyond the sync connections, for handshakes in progress and health checks.
+const HANDSHAKES_MAX: usize = 1_024;
+/// Headers of one request; a browser's handshake has about twenty.
+const HEADERS_MAX: usize = 64;
+/// All headers of one request together, bytes; tokens are not among them.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);

@@ -1,0 +1,299 @@
+//! One connection as a state machine: frames and events in, effects out. No socket, clock or storage.
+
+use std::collections::VecDeque;
+
+use crdt_core::protocol::{
+    Ack, Batch, FrameError, Goodbye, GoodbyeCode, Hello, Message, PageParts, PeerLimits, Receipt,
+    Welcome, decode_frame, encode_frame,
+};
+
+/// What can happen to a connection.
+#[derive(Debug)]
+pub enum Input {
+    /// A binary message came.
+    Frame(Vec<u8>),
+    /// Something else came that shows the peer is there: a ping, a pong.
+    Heard,
+    /// A text message came: there are none in this protocol.
+    Text,
+    /// The handshake was judged.
+    Greeted(Result<Box<Welcome>, Goodbye>),
+    /// Batches of this session were answered and are durable.
+    Receipts(Vec<Receipt>),
+    /// The log has grown.
+    HeadMoved,
+    /// A page was built, or there was nothing to send.
+    PageBuilt(Option<PageParts>),
+    /// Time has passed.
+    Tick,
+    /// The connection must end.
+    End(Goodbye),
+}
+
+/// What a connection asks its driver for.
+#[derive(Debug)]
+pub enum Effect {
+    /// Judge the handshake, then feed [`Input::Greeted`].
+    Greet(Box<Hello>),
+    /// Hand batches to the workspace.
+    Submit(Vec<Batch>),
+    /// The device has stored its receipts up to here.
+    Acknowledge(u64),
+    /// Build the next page, then feed [`Input::PageBuilt`]. Without `flush` one without entries is left out.
+    BuildPage {
+        /// Whether cursors alone are worth a page.
+        flush: bool,
+    },
+    /// Build a page of whole documents, then feed [`Input::PageBuilt`].
+    BuildWhole(Vec<u64>),
+    /// Send a binary message.
+    Send(Vec<u8>),
+    /// Send a goodbye and close. Nothing follows.
+    Close(Goodbye),
+}
+
+/// Bounds of a session.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// What is granted to the device.
+    pub peer: PeerLimits,
+    /// Silence after which the connection ends, milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Time for the hello, milliseconds.
+    pub handshake_timeout_ms: u64,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Session {
+    bounds: Bounds,
+    phase: Phase,
+    heard_at: u64,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Waiting for the hello.
+    New { since: u64 },
+    /// The hello is being judged.
+    Greeting,
+    /// Exchanging.
+    Live(Live),
+    /// Over.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    unanswered: usize,
+    last_page: u64,
+    acked_page: u64,
+    building: bool,
+    /// The log has grown since the page under construction was begun.
+    moved: bool,
+    wanted: VecDeque<u64>,
+}
+
+impl Session {
+    /// A connection that has just been made.
+    #[must_use]
+    pub fn new(bounds: Bounds, now: u64) -> Self {
+        Self { bounds, phase: Phase::New { since: now }, heard_at: now }
+    }
+
+    /// Takes an input in; `now` is a monotonic clock in milliseconds. The effects are to be carried out in
+    /// their order.
+    #[must_use]
+    pub fn handle(&mut self, now: u64, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Frame(frame) => {
+                self.heard_at = now;
+                match decode_frame(&frame) {
+                    Ok(message) => self.message(message),
+                    Err(error) => self.misbehaved(&error),
+                }
+            }
+            Input::Heard => {
+                self.heard_at = now;
+                Vec::new()
+            }
+            Input::Text => {
+                self.close(GoodbyeCode::Protocol, "text frames are not part of the protocol")
+            }
+            Input::Greeted(greeted) => self.greeted(greeted),
+            Input::Receipts(receipts) => self.receipts(receipts),
+            Input::HeadMoved => self.build(Build::Moved),
+            Input::PageBuilt(page) => self.page_built(page),
+            Input::Tick => self.tick(now),
+            Input::End(goodbye) => self.end(goodbye),
+        }
+    }
+
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    fn message(&mut self, message: Message) -> Vec<Effect> {
+        let name = message.name();
+        match (message, &mut self.phase) {
+            (Message::Hello(hello), Phase::New { .. }) => {
+                self.phase = Phase::Greeting;
+                vec![Effect::Greet(hello)]
+            }
+            (Message::Push(push), Phase::Live(live)) => {
+                let limit = self.bounds.peer.batches_in_flight as usize;
+                if live.unanswered + push.batches.len() > limit {
+                    return self
+                        .close(GoodbyeCode::Protocol, "more batches in flight than granted");
+                }
+                live.unanswered += push.batches.len();
+                let mut effects = Vec::new();
+                if push.receipt > 0 {
+                    effects.push(Effect::Acknowledge(push.receipt));
+                }
+                if !push.batches.is_empty() {
+                    effects.push(Effect::Submit(push.batches));
+                }
+                effects
+            }
+            (Message::Ack(ack), Phase::Live(_)) => self.acked(ack),
+            (Message::Fetch(fetch), Phase::Live(live)) => {
+                live.wanted.extend(fetch.documents);
+                live.wanted.truncate(crdt_core::limits::PAGE_ENTRIES_MAX);
+                self.build(Build::Moved)
+            }
+            (Message::Goodbye(_), _) => {
+                self.phase = Phase::Closed;
+                let text = "goodbye".to_owned();
+                vec![Effect::Close(Goodbye {
+                    code: GoodbyeCode::Restart,
+                    text,
+                    retry_after_ms: None,
+                })]
+            }
+            (_, Phase::Closed) => Vec::new(),
+            (
+                Message::Hello(_)
+                | Message::Welcome(_)
+                | Message::Push(_)
+                | Message::Receipts(_)
+                | Message::Page(_)
+                | Message::Ack(_)
+                | Message::Fetch(_),
+                _,
+            ) => self.close(GoodbyeCode::Protocol, &format!("{name} is not expected here")),
+        }
+    }
+
+    fn acked(&mut self, ack: Ack) -> Vec<Effect> {
+        let Phase::Live(live) = &mut self.phase else { return Vec::new() };
+        if ack.page > live.last_page {
+            return self.close(GoodbyeCode::Protocol, "acknowledged a page that was not sent");
+        }
+        live.acked_page = live.acked_page.max(ack.page);
+        let mut effects = Vec::new();
+        if ack.receipt > 0 {
+            effects.push(Effect::Acknowledge(ack.receipt));
+        }
+        effects.extend(self.build(Build::Wanted));
+        effects
+    }
+
+    fn greeted(&mut self, greeted: Result<Box<Welcome>, Goodbye>) -> Vec<Effect> {
+        match (greeted, &self.phase) {
+            (_, Phase::Closed) => Vec::new(),
+            (Err(goodbye), _) => self.end(goodbye),
+            (Ok(welcome), _) => {
+                self.phase = Phase::Live(Live { building: true, ..Live::default() });
+                vec![
+                    Effect::Send(encode_frame(&Message::Welcome(welcome))),
+                    Effect::BuildPage { flush: true },
+                ]
+            }
+        }
+    }
+
+    fn receipts(&mut self, receipts: Vec<Receipt>) -> Vec<Effect> {
+        let Phase::Live(live) = &mut self.phase else { return Vec::new() };
+        live.unanswered = live.unanswered.saturating_sub(receipts.len());
+        vec![Effect::Send(encode_frame(&Message::Receipts(receipts)))]
+    }
+
+    /// Asks for the next page when there is credit and none is under construction.
+    fn build(&mut self, why: Build) -> Vec<Effect> {
+        let credit = u64::from(self.bounds.peer.pages_in_flight);
+        let Phase::Live(live) = &mut self.phase else { return Vec::new() };
+        live.moved |= matches!(why, Build::Moved);
+        if live.building || live.last_page - live.acked_page >= credit {
+            return Vec::new();
+        }
+        if !live.wanted.is_empty() {
+            live.building = true;
+            return vec![Effect::BuildWhole(live.wanted.drain(..).collect())];
+        }
+        if !live.moved && !matches!(why, Build::Flush) {
+            return Vec::new();
+        }
+        live.building = true;
+        live.moved = false;
+        vec![Effect::BuildPage { flush: matches!(why, Build::Flush) }]
+    }
+
+    fn page_built(&mut self, page: Option<PageParts>) -> Vec<Effect> {
+        let Phase::Live(live) = &mut self.phase else { return Vec::new() };
+        live.building = false;
+        let Some(page) = page else { return self.build(Build::Wanted) };
+        live.last_page += 1;
+        // There may be more behind a page; the build that finds nothing ends the chain.
+        live.moved = true;
+        let parts = page.parts(live.last_page);
+        let mut effects: Vec<Effect> =
+            parts.map(|part| Effect::Send(encode_frame(&Message::Page(part)))).collect();
+        effects.extend(self.build(Build::Wanted));
+        effects
+    }
+
+    fn tick(&mut self, now: u64) -> Vec<Effect> {
+        match &self.phase {
+            Phase::New { since }
+                if now.saturating_sub(*since) > self.bounds.handshake_timeout_ms =>
+            {
+                self.close(GoodbyeCode::Timeout, "no hello came in time")
+            }
+            Phase::Live(_) if now.saturating_sub(self.heard_at) > self.bounds.idle_timeout_ms => {
+                self.close(GoodbyeCode::Timeout, "nothing was heard for too long")
+            }
+            Phase::Live(_) => self.build(Build::Flush),
+            Phase::New { .. } | Phase::Greeting | Phase::Closed => Vec::new(),
+        }
+    }
+
+    fn misbehaved(&mut self, error: &FrameError) -> Vec<Effect> {
+        self.close(GoodbyeCode::Protocol, &error.to_string())
+    }
+
+    fn close(&mut self, code: GoodbyeCode, text: &str) -> Vec<Effect> {
+        self.end(Goodbye { code, text: text.to_owned(), retry_after_ms: None })
+    }
+
+    fn end(&mut self, goodbye: Goodbye) -> Vec<Effect> {
+        if self.is_closed() {
+            return Vec::new();
+        }
+        self.phase = Phase::Closed;
+        let frame = encode_frame(&Message::Goodbye(goodbye.clone()));
+        vec![Effect::Send(frame), Effect::Close(goodbye)]
+    }
+}
+
+/// Why a page may be due.
+enum Build {
+    /// The log has grown, or something was fetched.
+    Moved,
+    /// There may be credit now.
+    Wanted,
+    /// Quiet: the cursors alone are worth a page.
+    Flush,
+}

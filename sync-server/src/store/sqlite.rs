@@ -1,0 +1,169 @@
+//! The default backend: one SQLite file per workspace, every commit durable before it is answered.
+
+mod rows;
+mod tx;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::{Read, Store, StoreError, Write};
+use crdt_core::id::Epoch;
+use tx::Tx;
+
+/// The format of the file; migrations raise it.
+const FORMAT: i64 = 1;
+const MIGRATIONS: [&str; FORMAT as usize] = [include_str!("sqlite/0001.sql")];
+/// The WAL is folded into the file beyond this, pages of 4 KiB.
+const CHECKPOINT_PAGES: u32 = 4_000;
+
+/// A workspace in a SQLite file.
+pub struct SqliteStore {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+    /// Held as long as this store is open: a second server on the same file would judge twice.
+    _lock: File,
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SqliteOptions {
+    /// The largest size of the file, pages of 4 KiB.
+    pub max_page_count: Option<u32>,
+}
+
+impl SqliteStore {
+    /// Makes a workspace's file with its first epoch and its schema.
+    ///
+    /// # Errors
+    /// When the file exists or cannot be written.
+    pub fn create(path: &Path, epoch: Epoch, schema: &str) -> Result<(), StoreError> {
+        File::create_new(path).map_err(backend)?;
+        let mut connection = Connection::open(path).map_err(fault)?;
+        configure(&connection, SqliteOptions::default())?;
+        let tx = connection.transaction().map_err(fault)?;
+        tx.execute_batch(MIGRATIONS[0]).map_err(fault)?;
+        tx.execute(
+            "INSERT INTO log (id, epoch, head, schema) VALUES (1, ?1, 0, ?2)",
+            (epoch.0, schema),
+        )
+        .map_err(fault)?;
+        tx.pragma_update(None, "user_version", FORMAT).map_err(fault)?;
+        tx.commit().map_err(fault)
+    }
+
+    /// Opens a workspace's file.
+    ///
+    /// # Errors
+    /// When it is missing, damaged, newer than this build, or open in another process.
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<Self, StoreError> {
+        let lock_path = path.with_extension("lock");
+        let lock = File::create(lock_path).map_err(backend)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
+            Err(TryLockError::Error(error)) => return Err(backend(error)),
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let writer = Connection::open_with_flags(path, flags).map_err(fault)?;
+        configure(&writer, options)?;
+        migrate(&writer)?;
+        let readers = Mutex::new(Vec::new());
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers, _lock: lock })
+    }
+
+    fn reader(&self) -> Result<Connection, StoreError> {
+        if let Some(reader) = locked(&self.readers).pop() {
+            return Ok(reader);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(&self.path, flags).map_err(fault)?;
+        reader.pragma_update(None, "query_only", true).map_err(fault)?;
+        reader.set_prepared_statement_cache_capacity(64);
+        Ok(reader)
+    }
+}
+
+impl Store for SqliteStore {
+    fn read(
+        &self,
+        work: &mut dyn FnMut(&dyn Read) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut reader = self.reader()?;
+        let outcome = {
+            let tx = reader.transaction().map_err(fault)?;
+            work(&Tx::new(&tx))
+        };
+        locked(&self.readers).push(reader);
+        outcome
+    }
+
+    fn write(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Write) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut writer = locked(&self.writer);
+        let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
+        work(&mut Tx::new(&tx))?;
+        tx.commit().map_err(fault)
+    }
+}
+
+/// A panic while the lock was held rolled its transaction back: the connection is sound.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn configure(connection: &Connection, options: SqliteOptions) -> Result<(), StoreError> {
+    let pragmas = |connection: &Connection| {
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(
+            None,
+            "journal_size_limit",
+            i64::from(CHECKPOINT_PAGES) * 4_096,
+        )?;
+        connection.pragma_update(None, "temp_store", "memory")?;
+        connection.pragma_update(None, "cache_size", -16_000)?;
+        if let Some(pages) = options.max_page_count {
+            connection.pragma_update(None, "max_page_count", pages)?;
+        }
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.busy_timeout(std::time::Duration::from_secs(5))
+    };
+    pragmas(connection).map_err(fault)
+}
+
+fn migrate(connection: &Connection) -> Result<(), StoreError> {
+    let found: i64 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fault)?;
+    if found > FORMAT {
+        return Err(StoreError::Newer { found, known: FORMAT });
+    }
+    if found == 0 {
+        return Err(StoreError::Damaged("the file is not a workspace".to_owned()));
+    }
+    for (number, sql) in (1..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= found) {
+        let step = format!("BEGIN IMMEDIATE; {sql}; PRAGMA user_version = {number}; COMMIT");
+        connection.execute_batch(&step).map_err(fault)?;
+    }
+    Ok(())
+}
+
+fn fault(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StoreError::Damaged(error.to_string())
+        }
+        _ => backend(error),
+    }
+}
+
+fn backend(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Backend(error.into())
+}

@@ -1,0 +1,388 @@
+//! The statements, on one transaction.
+
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+
+use super::super::{
+    BatchRow, ChangeRow, DocumentRow, LogInfo, Read, ReplicaRow, ScopeRow, StoreError, Write,
+};
+use super::fault;
+use super::rows::{self, signed, unsigned};
+use crdt_core::id::{BatchId, DocumentId, MemberId, ReplicaId};
+use crdt_core::protocol::Receipt;
+
+/// One transaction.
+pub(super) struct Tx<'a> {
+    connection: &'a Connection,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(connection: &'a Connection) -> Self {
+        Self { connection }
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        parse: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(fault)?;
+        let found = statement.query_row(params, |row| Ok(parse(row))).optional().map_err(fault)?;
+        found.transpose()
+    }
+
+    fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        parse: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(fault)?;
+        let mut rows = statement.query(params).map_err(fault)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(fault)? {
+            found.push(parse(row)?);
+        }
+        Ok(found)
+    }
+
+    fn run(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+        self.connection.prepare_cached(sql).map_err(fault)?.execute(params).map_err(fault)
+    }
+
+    fn scope_id(&self, scope: &str) -> Result<i64, StoreError> {
+        let known = self.known_scope(scope)?;
+        match known {
+            Some(id) => Ok(id),
+            None => {
+                self.run("INSERT INTO scope (name) VALUES (?1)", [scope])?;
+                Ok(self.connection.last_insert_rowid())
+            }
+        }
+    }
+
+    fn known_scope(&self, scope: &str) -> Result<Option<i64>, StoreError> {
+        self.one("SELECT id FROM scope WHERE name = ?1", [scope], |row| row.get(0).map_err(fault))
+    }
+}
+
+fn scope_row(row: &Row<'_>) -> Result<ScopeRow, StoreError> {
+    let document = unsigned(row, 0)?;
+    Ok(ScopeRow { document, position: unsigned(row, 1)?, entered: unsigned(row, 2)? })
+}
+
+impl Read for Tx<'_> {
+    fn log(&self) -> Result<LogInfo, StoreError> {
+        let sql = "SELECT epoch, head, schema FROM log WHERE id = 1";
+        let log = self.one(sql, [], |row| {
+            let schema = row.get(2).map_err(fault)?;
+            Ok(LogInfo {
+                epoch: rows::id(row, 0)?,
+                lineage: Vec::new(),
+                head: unsigned(row, 1)?,
+                schema,
+            })
+        })?;
+        let log = log.ok_or_else(|| StoreError::Damaged("the log's row is missing".to_owned()))?;
+        let lineage = self.all("SELECT epoch, last FROM lineage ORDER BY n", [], |row| {
+            Ok((rows::id(row, 0)?, unsigned(row, 1)?))
+        })?;
+        Ok(LogInfo { lineage, ..log })
+    }
+
+    fn head(&self) -> Result<u64, StoreError> {
+        let head = self.one("SELECT head FROM log WHERE id = 1", [], |row| unsigned(row, 0))?;
+        head.ok_or_else(|| StoreError::Damaged("the log's row is missing".to_owned()))
+    }
+
+    fn document(&self, number: u64) -> Result<Option<DocumentRow>, StoreError> {
+        let sql = format!("SELECT {} FROM document WHERE number = ?1", rows::DOCUMENT);
+        // A number from a peer may exceed what SQLite can hold: there is no such document then.
+        let Ok(number) = i64::try_from(number) else { return Ok(None) };
+        self.one(&sql, [number], rows::document)
+    }
+
+    fn find_document(&self, id: &DocumentId) -> Result<Option<DocumentRow>, StoreError> {
+        let sql =
+            format!("SELECT {} FROM document WHERE record = ?1 AND section = ?2", rows::DOCUMENT);
+        self.one(&sql, params![id.record.as_bytes(), id.section.as_str()], rows::document)
+    }
+
+    fn changes_like(&self, document: u64, prefix: u32) -> Result<Vec<ChangeRow>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM change WHERE document = ?1 AND short = ?2 LIMIT 16",
+            rows::CHANGE
+        );
+        self.all(&sql, [signed(document)?, i64::from(prefix)], rows::change)
+    }
+
+    fn changes_after(&self, document: u64, position: u64) -> Result<Vec<ChangeRow>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM change WHERE document = ?1 AND position > ?2 ORDER BY id",
+            rows::CHANGE
+        );
+        self.all(&sql, [signed(document)?, signed(position)?], rows::change)
+    }
+
+    fn changes_at(&self, position: u64) -> Result<Vec<ChangeRow>, StoreError> {
+        let sql = format!("SELECT {} FROM change WHERE position = ?1 ORDER BY id", rows::CHANGE);
+        self.all(&sql, [signed(position)?], rows::change)
+    }
+
+    fn first_position(&self, document: u64) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT position FROM change WHERE document = ?1 ORDER BY id LIMIT 1";
+        self.one(sql, [signed(document)?], |row| unsigned(row, 0))
+    }
+
+    fn is_folded_after(&self, document: u64, position: u64) -> Result<bool, StoreError> {
+        let sql =
+            "SELECT 1 FROM change WHERE document = ?1 AND position > ?2 AND bytes IS NULL LIMIT 1";
+        Ok(self.one(sql, [signed(document)?, signed(position)?], |_| Ok(()))?.is_some())
+    }
+
+    fn batch(&self, id: &BatchId) -> Result<Option<BatchRow>, StoreError> {
+        let sql = format!("SELECT {} FROM batch WHERE id = ?1", rows::BATCH);
+        self.one(&sql, [id.as_bytes()], rows::batch)
+    }
+
+    fn batches_after(&self, position: u64, limit: usize) -> Result<Vec<BatchRow>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM batch WHERE position > ?1 ORDER BY position LIMIT ?2",
+            rows::BATCH
+        );
+        self.all(&sql, [signed(position)?, signed(limit as u64)?], rows::batch)
+    }
+
+    fn scope_after(
+        &self,
+        scope: &str,
+        position: u64,
+        limit: usize,
+    ) -> Result<Vec<ScopeRow>, StoreError> {
+        let Some(scope) = self.known_scope(scope)? else { return Ok(Vec::new()) };
+        let sql = "SELECT document, position, entered FROM scope_document
+                   WHERE scope = ?1 AND position > ?2 AND position <= coalesce(
+                       (SELECT position FROM scope_document WHERE scope = ?1 AND position > ?2
+                        ORDER BY position LIMIT 1 OFFSET ?3), 9223372036854775807)
+                   ORDER BY position, document";
+        let last = signed(limit.saturating_sub(1) as u64)?;
+        self.all(sql, [scope, signed(position)?, last], scope_row)
+    }
+
+    fn scopes_of(&self, document: u64) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT name FROM scope JOIN scope_document ON scope.id = scope_document.scope
+                   WHERE document = ?1 ORDER BY name";
+        self.all(sql, [signed(document)?], |row| row.get(0).map_err(fault))
+    }
+
+    fn in_scope(&self, scope: &str, document: u64) -> Result<Option<ScopeRow>, StoreError> {
+        let sql = "SELECT document, position, entered FROM scope_document
+                   WHERE document = ?1 AND scope = (SELECT id FROM scope WHERE name = ?2)";
+        self.one(sql, params![signed(document)?, scope], scope_row)
+    }
+
+    fn left_between(
+        &self,
+        scope: &str,
+        after: u64,
+        up_to: u64,
+    ) -> Result<Vec<(u64, u64)>, StoreError> {
+        let sql = "SELECT document, position FROM scope_left
+                   WHERE scope = (SELECT id FROM scope WHERE name = ?1)
+                     AND position > ?2 AND position <= ?3 ORDER BY position, document";
+        self.all(sql, params![scope, signed(after)?, signed(up_to)?], |row| {
+            Ok((unsigned(row, 0)?, unsigned(row, 1)?))
+        })
+    }
+
+    fn replica(&self, id: &ReplicaId) -> Result<Option<ReplicaRow>, StoreError> {
+        let sql = format!("SELECT {} FROM replica WHERE id = ?1", rows::REPLICA);
+        self.one(&sql, [id.as_bytes()], rows::replica)
+    }
+
+    fn receipts_after(&self, replica: &ReplicaId, number: u64) -> Result<Vec<Receipt>, StoreError> {
+        let sql = "SELECT receipt FROM receipt WHERE replica = ?1 AND number > ?2 ORDER BY number";
+        self.all(sql, params![replica.as_bytes(), signed(number)?], |row| {
+            let bytes = row.get_ref(0).and_then(|value| Ok(value.as_blob()?)).map_err(fault)?;
+            Receipt::from_stored(bytes).map_err(|e| StoreError::Damaged(e.to_string()))
+        })
+    }
+
+    fn has_refused(&self, replica: &ReplicaId, id: &DocumentId) -> Result<bool, StoreError> {
+        let sql =
+            "SELECT 1 FROM refused WHERE replica = ?1 AND record = ?2 AND section = ?3 LIMIT 1";
+        let params = params![replica.as_bytes(), id.record.as_bytes(), id.section.as_str()];
+        Ok(self.one(sql, params, |_| Ok(()))?.is_some())
+    }
+
+    fn member(&self, id: &MemberId) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT name FROM member WHERE id = ?1";
+        self.one(sql, [id.as_bytes()], |row| row.get(0).map_err(fault))
+    }
+}
+
+impl Write for Tx<'_> {
+    fn append_batch(&mut self, batch: &BatchRow) -> Result<(), StoreError> {
+        let position = signed(batch.position)?;
+        let moved =
+            self.run("UPDATE log SET head = ?1 WHERE id = 1 AND head = ?1 - 1", [position])?;
+        if moved != 1 {
+            return Err(StoreError::Damaged(format!(
+                "position {position} does not follow the head"
+            )));
+        }
+        let sql = "INSERT INTO batch (position, id, replica, member, received_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.run(
+            sql,
+            params![
+                position,
+                batch.id.as_bytes(),
+                batch.replica.as_bytes(),
+                batch.member.as_bytes(),
+                batch.received_at.as_millis()
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn create_document(&mut self, document: &DocumentRow) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO document (record, section, entity, cells, snapshot)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        self.run(
+            sql,
+            params![
+                document.id.record.as_bytes(),
+                document.id.section.as_str(),
+                document.entity,
+                document.cells,
+                document.snapshot
+            ],
+        )?;
+        u64::try_from(self.connection.last_insert_rowid())
+            .map_err(|_| StoreError::Damaged("a negative document number".to_owned()))
+    }
+
+    fn set_cells(&mut self, document: u64, cells: &[u8]) -> Result<(), StoreError> {
+        let sql = "UPDATE document SET cells = ?2 WHERE number = ?1";
+        self.run(sql, params![signed(document)?, cells]).map(drop)
+    }
+
+    fn fold(&mut self, document: u64, snapshot: &[u8], up_to: u64) -> Result<(), StoreError> {
+        let sql = "UPDATE document SET snapshot = ?2 WHERE number = ?1";
+        self.run(sql, params![signed(document)?, snapshot])?;
+        let sql = "UPDATE change SET bytes = NULL WHERE document = ?1 AND position <= ?2";
+        self.run(sql, [signed(document)?, signed(up_to)?]).map(drop)
+    }
+
+    fn append_change(&mut self, change: &ChangeRow) -> Result<(), StoreError> {
+        let sql = "INSERT INTO change
+                   (document, position, short, hash, actor, seq, max_op, clock, bytes)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        let short = i64::from(u32::from_be_bytes([
+            change.hash.0[0],
+            change.hash.0[1],
+            change.hash.0[2],
+            change.hash.0[3],
+        ]));
+        self.run(
+            sql,
+            params![
+                signed(change.document)?,
+                signed(change.position)?,
+                short,
+                change.hash.as_bytes(),
+                change.actor.as_bytes(),
+                signed(change.seq)?,
+                signed(change.max_op)?,
+                change.clock.to_bytes(),
+                change.bytes
+            ],
+        )
+        .map(drop)
+    }
+
+    fn enter(&mut self, scope: &str, document: u64, position: u64) -> Result<(), StoreError> {
+        let scope = self.scope_id(scope)?;
+        let sql = "INSERT INTO scope_document (scope, document, position, entered)
+                   VALUES (?1, ?2, ?3, ?3)
+                   ON CONFLICT (document, scope) DO UPDATE SET position = excluded.position";
+        self.run(sql, [scope, signed(document)?, signed(position)?])?;
+        let sql = "DELETE FROM scope_left WHERE scope = ?1 AND document = ?2";
+        self.run(sql, [scope, signed(document)?]).map(drop)
+    }
+
+    fn touch(&mut self, document: u64, position: u64) -> Result<(), StoreError> {
+        let sql = "UPDATE scope_document SET position = ?2 WHERE document = ?1";
+        self.run(sql, [signed(document)?, signed(position)?]).map(drop)
+    }
+
+    fn leave(&mut self, scope: &str, document: u64, position: u64) -> Result<(), StoreError> {
+        let scope = self.scope_id(scope)?;
+        let sql = "DELETE FROM scope_document WHERE scope = ?1 AND document = ?2";
+        if self.run(sql, [scope, signed(document)?])? == 1 {
+            let sql = "INSERT INTO scope_left (scope, position, document) VALUES (?1, ?2, ?3)";
+            self.run(sql, [scope, signed(position)?, signed(document)?])?;
+        }
+        Ok(())
+    }
+
+    fn put_replica(&mut self, replica: &ReplicaRow) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO replica
+                   (id, member, lease, previous_lease, scopes, previous_scopes, last_receipt, last_seen)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        self.run(
+            sql,
+            params![
+                replica.id.as_bytes(),
+                replica.member.as_bytes(),
+                replica.lease.as_bytes(),
+                replica.previous_lease.as_ref().map(|lease| lease.as_bytes()),
+                replica.scopes.join("\n"),
+                replica.previous_scopes.join("\n"),
+                signed(replica.last_receipt)?,
+                replica.last_seen.as_millis()
+            ],
+        )
+        .map(drop)
+    }
+
+    fn put_receipt(
+        &mut self,
+        replica: &ReplicaId,
+        receipt: &Receipt,
+        refused: &[DocumentId],
+    ) -> Result<(), StoreError> {
+        let number = signed(receipt.number)?;
+        let sql = "INSERT INTO receipt (replica, number, receipt) VALUES (?1, ?2, ?3)";
+        self.run(sql, params![replica.as_bytes(), number, receipt.to_stored()])?;
+        let sql = "INSERT OR IGNORE INTO refused (replica, record, section, receipt)
+                   VALUES (?1, ?2, ?3, ?4)";
+        for id in refused {
+            let record = id.record.as_bytes();
+            self.run(sql, params![replica.as_bytes(), record, id.section.as_str(), number])?;
+        }
+        Ok(())
+    }
+
+    fn drop_receipts(&mut self, replica: &ReplicaId, up_to: u64) -> Result<(), StoreError> {
+        let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
+        for sql in [
+            "DELETE FROM receipt WHERE replica = ?1 AND number <= ?2",
+            "DELETE FROM refused WHERE replica = ?1 AND receipt <= ?2",
+        ] {
+            self.run(sql, params![replica.as_bytes(), up_to])?;
+        }
+        Ok(())
+    }
+
+    fn put_member(&mut self, id: &MemberId, name: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO member (id, name) VALUES (?1, ?2)
+                   ON CONFLICT (id) DO UPDATE SET name = excluded.name";
+        self.run(sql, params![id.as_bytes(), name]).map(drop)
+    }
+
+    fn put_schema(&mut self, schema: &str) -> Result<(), StoreError> {
+        self.run("UPDATE log SET schema = ?1 WHERE id = 1", [schema]).map(drop)
+    }
+}
