@@ -17,9 +17,9 @@ pub const CHANGE_BYTES_MAX: usize = 64 * 1024;
 /// Operations of one change: Automerge's cost grows with operations, not bytes.
 pub const CHANGE_OPS_MAX: usize = 1_000;
 /// Dependencies of one change: concurrent heads that one person can have seen.
-pub const CHANGE_DEPS_MAX: usize = 64;
+pub const CHANGE_DEPS_MAX: usize = 512;
 /// Predecessors of one operation: concurrent values of one key.
-pub const OP_PREDS_MAX: usize = 256;
+pub const OP_PREDS_MAX: usize = 512;
 
 /// A text field, characters.
 pub const TEXT_CHARS_MAX: usize = 100_000;
@@ -64,6 +64,18 @@ pub const BATCHES_IN_FLIGHT_MAX: usize = 16;
 pub const HASH_CLAIM_BYTES: usize = 4;
 /// Loads of documents for changes of one member that need history, per minute.
 pub const SLOW_DOORS_PER_MINUTE: u32 = 600;
+/// Batches that a device follows one by one; one that is further behind catches up by index. Changes of
+/// the log's last so many positions are never folded, so that following stays cheap.
+pub const FOLLOWED_BATCHES_MAX: u64 = 2_000;
+/// Batches that are read at a time while following.
+pub const FOLLOW_STEP: usize = 256;
+/// Documents that are read at a time while catching up by index.
+pub const CATCH_UP_STEP: usize = 500;
+/// From this many unfolded changes on, a document may be folded: fewer load in a tenth of a millisecond, and
+/// folding them again and again would write more than it saves.
+pub const FOLD_CHANGES_MIN: u64 = 64;
+/// The largest number of a receipt: numbers are counted up from what a device claims, and must never overflow.
+pub const RECEIPT_NUMBER_MAX: u64 = 1 << 53;
 /// Scopes of one member.
 pub const SCOPES_MAX: usize = 1_024;
 /// Receipts of one welcome; the device acknowledges them by storing them.
@@ -91,3 +103,4 @@ const _: () = assert!(BATCH_DOCUMENTS_MAX <= BATCH_CHANGES_MAX);
 const _: () = assert!(CLOCK_AHEAD_MS_MAX > CLOCK_ERROR_MS_TOLERATED);
 const _: () = assert!(PAGE_PART_BYTES * 2 <= FRAME_BYTES_MAX);
 const _: () = assert!(PAGE_BYTES_MAX > DOCUMENT_BYTES_MAX + PAGE_BYTES_TARGET);
+const _: () = assert!(PAGE_BYTES_MAX / 2 > DOCUMENT_BYTES_MAX);

@@ -4,19 +4,22 @@
 //! fields that this version does not know are skipped.
 
 mod batch;
+mod bounds;
 mod frame;
 mod message;
 mod page;
+mod receipt;
 mod table;
 mod wire;
 
 pub use batch::{Batch, Dependencies, DocumentChanges, DocumentRef, Identity, SentChange};
 pub use frame::{FrameError, decode_frame, encode_frame};
 pub use message::{
-    AcceptedDocument, Ack, Cursor, Fetch, Goodbye, GoodbyeCode, Hello, Message, Outcome,
-    PeerLimits, Push, Receipt, Refusal, ScopeCursor, Welcome,
+    Ack, Cursor, Fetch, Goodbye, GoodbyeCode, Hello, Message, PeerLimits, Push, ScopeCursor,
+    Welcome,
 };
 pub use page::{AuthorName, Entry, Page, PagePart, PageParts, Staged};
+pub use receipt::{AcceptedDocument, Outcome, Receipt, Refusal};
 
 /// The WebSocket subprotocol.
 pub const SUBPROTOCOL: &str = "fieldbook.v1";

@@ -258,7 +258,7 @@ fn automerge_writes(document: &Document, author: &Author, change: &Change) -> au
         }
     }
     transaction.commit_with(CommitOptions::default().with_time(author.time.as_millis()));
-    real.get_last_local_change().unwrap().clone()
+    real.get_last_local_change().unwrap()
 }
 
 fn scalar(value: &Scalar) -> automerge::ScalarValue {

@@ -1,9 +1,12 @@
-//! What the example programs share: reading CRM exports into records, and a generated sample of one.
+//! What the example programs share: reading CRM exports into records, a generated sample of one, and the
+//! demo's story.
 //!
-//! Nothing here knows the SDK or the server: input becomes records with references resolved and a
-//! report of every row, and the programs decide what to do with them.
+//! [`import`] and [`sample`] know neither SDK nor server: input becomes records with references resolved and
+//! a report of every row. [`field_day`] takes them through both.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod field_day;
 pub mod import;
 pub mod sample;
+pub mod stage;

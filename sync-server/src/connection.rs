@@ -13,19 +13,19 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message as Frame};
 
 use crate::clock;
 use crate::http::{self, WebSocket};
-use crate::session::{Bounds, Effect, Input, Session};
+use crate::session::{Bounds, Effect, Greeted, Input, Session};
 use crate::store::{self, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::token::{TokenError, TokenKey};
 use crate::workspace::Feed;
 use crate::workspaces::{Event, Handle, Seat, Workspaces};
 
-/// A device that takes longer than this to read one message is too slow.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often time passes for a session.
 const TICK: Duration = Duration::from_secs(1);
 /// How long a closed socket is read until the peer has closed too.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a session outlives its token: what the token's verification allows for clocks that differ.
+const EXPIRY_GRACE_MS: i64 = 30_000;
 
 /// What connections share.
 pub struct Shared {
@@ -35,6 +35,8 @@ pub struct Shared {
     pub key: TokenKey,
     /// Bounds of every session.
     pub bounds: Bounds,
+    /// A device that takes longer than this to read one message is too slow.
+    pub write_timeout: Duration,
     /// Figures.
     pub metrics: Metrics,
     /// True once the server is stopping.
@@ -99,11 +101,19 @@ impl Connection {
         }
     }
 
+    /// The session's clock.
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Runs an input through the session and carries its effects out.
     async fn feed(&mut self, input: Input) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.now();
         let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
+            if matches!(input, Input::PageBuilt(Some(_))) {
+                self.shared.metrics.pages_sent.increment(1);
+            }
             for effect in self.session.handle(now, input) {
                 if self.ended {
                     return;
@@ -132,7 +142,10 @@ impl Connection {
                 None
             }
             Effect::BuildWhole(documents) => {
-                self.build(move |feed, tx| feed.whole(tx, &documents).map(Some));
+                self.build(move |feed, tx| {
+                    feed.want(&documents);
+                    feed.next_page(tx, false)
+                });
                 None
             }
             Effect::Send(frame) => {
@@ -147,10 +160,7 @@ impl Connection {
         }
     }
 
-    async fn greet(
-        &mut self,
-        hello: Box<Hello>,
-    ) -> Result<Box<crdt_core::protocol::Welcome>, Goodbye> {
+    async fn greet(&mut self, hello: Box<Hello>) -> Result<Greeted, Goodbye> {
         let principal = self.shared.key.verify(&hello.token, clock::now()).map_err(|error| {
             let code = if matches!(error, TokenError::Expired { .. }) {
                 GoodbyeCode::TokenExpired
@@ -179,7 +189,9 @@ impl Connection {
         head.mark_unchanged();
         let greeting = *greeting;
         self.place = Some(Place { seat, handle, head, feed: Some(greeting.feed), build: None });
-        Ok(Box::new(greeting.welcome))
+        let left = principal.expires.plus_millis(EXPIRY_GRACE_MS).since(clock::now());
+        let expires_at = self.now().saturating_add_signed(left.max(0));
+        Ok(Greeted { welcome: Box::new(greeting.welcome), expires_at })
     }
 
     fn build(
@@ -236,7 +248,7 @@ impl Connection {
     async fn send(&mut self, frame: Vec<u8>) {
         self.shared.metrics.bytes_out.increment(frame.len() as u64);
         let sent =
-            tokio::time::timeout(WRITE_TIMEOUT, self.socket.feed(Frame::binary(frame))).await;
+            tokio::time::timeout(self.shared.write_timeout, self.socket.feed(Frame::binary(frame))).await;
         match sent {
             Ok(Ok(())) => {}
             Ok(Err(_)) => self.ended = true,
@@ -248,7 +260,7 @@ impl Connection {
     }
 
     async fn flush(&mut self) -> Result<(), ()> {
-        match tokio::time::timeout(WRITE_TIMEOUT, self.socket.flush()).await {
+        match tokio::time::timeout(self.shared.write_timeout, self.socket.flush()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(()),
             Err(_) => {

@@ -105,6 +105,8 @@ impl Server {
                 idle_timeout_ms: millis(config.limits.idle_timeout),
                 handshake_timeout_ms: millis(config.limits.handshake_timeout),
             },
+            // One that stops reading for half as long as it may be silent is gone or hopeless.
+            write_timeout: config.limits.idle_timeout / 2,
             metrics: metrics.clone(),
             stopping,
             sessions: AtomicU64::new(1),
@@ -118,6 +120,12 @@ impl Server {
     /// When the operating system does not tell.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// Its figures; clones count into the same ones.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
     }
 
     /// Serves until `shutdown`, then says goodbye to every connection and finishes what was handed in.

@@ -17,7 +17,7 @@ pub enum Input {
     /// A text message came: there are none in this protocol.
     Text,
     /// The handshake was judged.
-    Greeted(Result<Box<Welcome>, Goodbye>),
+    Greeted(Result<Greeted, Goodbye>),
     /// Batches of this session were answered and are durable.
     Receipts(Vec<Receipt>),
     /// The log has grown.
@@ -28,6 +28,15 @@ pub enum Input {
     Tick,
     /// The connection must end.
     End(Goodbye),
+}
+
+/// A handshake that was judged good.
+#[derive(Debug)]
+pub struct Greeted {
+    /// The answer to send.
+    pub welcome: Box<Welcome>,
+    /// When the token ends, by the session's clock.
+    pub expires_at: u64,
 }
 
 /// What a connection asks its driver for.
@@ -44,7 +53,7 @@ pub enum Effect {
         /// Whether cursors alone are worth a page.
         flush: bool,
     },
-    /// Build a page of whole documents, then feed [`Input::PageBuilt`].
+    /// Build a page that begins with these documents, whole; then feed [`Input::PageBuilt`].
     BuildWhole(Vec<u64>),
     /// Send a binary message.
     Send(Vec<u8>),
@@ -91,7 +100,10 @@ struct Live {
     building: bool,
     /// The log has grown since the page under construction was begun.
     moved: bool,
+    /// Cursors may have moved without a page that says so.
+    unsaid: bool,
     wanted: VecDeque<u64>,
+    expires_at: u64,
 }
 
 impl Session {
@@ -138,6 +150,7 @@ impl Session {
     fn message(&mut self, message: Message) -> Vec<Effect> {
         let name = message.name();
         match (message, &mut self.phase) {
+            (_, Phase::Closed) => Vec::new(),
             (Message::Hello(hello), Phase::New { .. }) => {
                 self.phase = Phase::Greeting;
                 vec![Effect::Greet(hello)]
@@ -164,16 +177,10 @@ impl Session {
                 live.wanted.truncate(crdt_core::limits::PAGE_ENTRIES_MAX);
                 self.build(Build::Moved)
             }
-            (Message::Goodbye(_), _) => {
+            (Message::Goodbye(goodbye), _) => {
                 self.phase = Phase::Closed;
-                let text = "goodbye".to_owned();
-                vec![Effect::Close(Goodbye {
-                    code: GoodbyeCode::Restart,
-                    text,
-                    retry_after_ms: None,
-                })]
+                vec![Effect::Close(goodbye)]
             }
-            (_, Phase::Closed) => Vec::new(),
             (
                 Message::Hello(_)
                 | Message::Welcome(_)
@@ -201,14 +208,15 @@ impl Session {
         effects
     }
 
-    fn greeted(&mut self, greeted: Result<Box<Welcome>, Goodbye>) -> Vec<Effect> {
+    fn greeted(&mut self, greeted: Result<Greeted, Goodbye>) -> Vec<Effect> {
         match (greeted, &self.phase) {
-            (_, Phase::Closed) => Vec::new(),
             (Err(goodbye), _) => self.end(goodbye),
-            (Ok(welcome), _) => {
-                self.phase = Phase::Live(Live { building: true, ..Live::default() });
+            (Ok(_), Phase::New { .. } | Phase::Live(_) | Phase::Closed) => Vec::new(),
+            (Ok(greeted), Phase::Greeting) => {
+                let expires_at = greeted.expires_at;
+                self.phase = Phase::Live(Live { building: true, expires_at, ..Live::default() });
                 vec![
-                    Effect::Send(encode_frame(&Message::Welcome(welcome))),
+                    Effect::Send(encode_frame(&Message::Welcome(greeted.welcome))),
                     Effect::BuildPage { flush: true },
                 ]
             }
@@ -233,17 +241,21 @@ impl Session {
             live.building = true;
             return vec![Effect::BuildWhole(live.wanted.drain(..).collect())];
         }
-        if !live.moved && !matches!(why, Build::Flush) {
+        let flush = matches!(why, Build::Flush) && live.unsaid;
+        if !live.moved && !flush {
             return Vec::new();
         }
         live.building = true;
         live.moved = false;
-        vec![Effect::BuildPage { flush: matches!(why, Build::Flush) }]
+        live.unsaid = !flush;
+        vec![Effect::BuildPage { flush }]
     }
 
     fn page_built(&mut self, page: Option<PageParts>) -> Vec<Effect> {
         let Phase::Live(live) = &mut self.phase else { return Vec::new() };
-        live.building = false;
+        if !std::mem::take(&mut live.building) {
+            return Vec::new();
+        }
         let Some(page) = page else { return self.build(Build::Wanted) };
         live.last_page += 1;
         // There may be more behind a page; the build that finds nothing ends the chain.
@@ -261,6 +273,9 @@ impl Session {
                 if now.saturating_sub(*since) > self.bounds.handshake_timeout_ms =>
             {
                 self.close(GoodbyeCode::Timeout, "no hello came in time")
+            }
+            Phase::Live(live) if now >= live.expires_at => {
+                self.close(GoodbyeCode::TokenExpired, "the token has expired; connect with a new one")
             }
             Phase::Live(_) if now.saturating_sub(self.heard_at) > self.bounds.idle_timeout_ms => {
                 self.close(GoodbyeCode::Timeout, "nothing was heard for too long")

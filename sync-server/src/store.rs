@@ -102,6 +102,17 @@ pub struct DocumentRow {
     pub cells: Vec<u8>,
     /// The uncompressed save of the folded changes, if some were folded.
     pub snapshot: Option<Vec<u8>>,
+    /// The position up to which changes are folded; 0 when none are.
+    pub folded_to: u64,
+}
+
+/// The changes of a document that could be folded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Foldable {
+    /// How many.
+    pub changes: u64,
+    /// Their bytes together.
+    pub bytes: u64,
 }
 
 /// A change's row: the index stays when the bytes are folded into the snapshot.
@@ -203,8 +214,10 @@ pub trait Read {
     fn changes_at(&self, position: u64) -> Result<Vec<ChangeRow>, StoreError>;
     /// The position of a document's first change; nothing when it has none.
     fn first_position(&self, document: u64) -> Result<Option<u64>, StoreError>;
-    /// Whether some of a document's changes after a position are folded.
-    fn is_folded_after(&self, document: u64, position: u64) -> Result<bool, StoreError>;
+    /// A document's changes up to a position that are not folded.
+    fn foldable(&self, document: u64, up_to: u64) -> Result<Foldable, StoreError>;
+    /// The number of the document after a number.
+    fn document_after(&self, number: u64) -> Result<Option<u64>, StoreError>;
     /// A batch by name.
     fn batch(&self, id: &BatchId) -> Result<Option<BatchRow>, StoreError>;
     /// The batches after a position, at most `limit`, in order.
@@ -246,7 +259,8 @@ pub trait Write: Read {
     fn create_document(&mut self, document: &DocumentRow) -> Result<u64, StoreError>;
     /// Puts new cells on a document.
     fn set_cells(&mut self, document: u64, cells: &[u8]) -> Result<(), StoreError>;
-    /// Puts a new snapshot on a document and drops the bytes of the changes up to a position.
+    /// Puts a new snapshot on a document and drops the bytes of the changes up to a position. The changes
+    /// themselves stay in the index.
     fn fold(&mut self, document: u64, snapshot: &[u8], up_to: u64) -> Result<(), StoreError>;
     /// Appends a change.
     fn append_change(&mut self, change: &ChangeRow) -> Result<(), StoreError>;

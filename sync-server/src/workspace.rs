@@ -4,6 +4,7 @@
 mod dependencies;
 mod draft;
 mod feed;
+mod fold;
 mod hello;
 mod judge;
 
@@ -18,7 +19,8 @@ use crdt_core::time::Timestamp;
 use crate::access::Access;
 use crate::store::{self, ReplicaRow, Store, StoreError};
 
-pub use feed::Feed;
+pub use feed::{Feed, Stride};
+pub use fold::Folding;
 pub use hello::{Greeting, HelloError};
 
 /// A workspace in force.
@@ -28,6 +30,9 @@ pub struct Workspace {
     schema: Arc<Schema>,
     limits: PeerLimits,
     slow_doors: judge::SlowDoors,
+    stride: Stride,
+    /// The position up to which documents were looked at for folding.
+    fold_cursor: u64,
 }
 
 /// A batch and who sent it.
@@ -79,7 +84,15 @@ impl Workspace {
     ) -> Result<Self, OpenError> {
         let log = store::read(&*store, |tx| tx.log())?;
         let schema = Arc::new(Schema::parse(&log.schema, "schema.toml")?);
-        Ok(Self { store, access, schema, limits, slow_doors: judge::SlowDoors::default() })
+        let slow_doors = judge::SlowDoors::default();
+        let stride = Stride::default();
+        Ok(Self { store, access, schema, limits, slow_doors, stride, fold_cursor: 0 })
+    }
+
+    /// The same workspace, whose feeds read with another stride.
+    #[must_use]
+    pub fn with_stride(self, stride: Stride) -> Self {
+        Self { stride, ..self }
     }
 
     /// Its storage, for readers beside the writer.

@@ -15,7 +15,7 @@ use crate::failpoint;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
-use crate::workspace::{Greeting, HelloError, OpenError, Submitted, Workspace};
+use crate::workspace::{Folding, Greeting, HelloError, OpenError, Submitted, Workspace};
 
 /// Commands that wait for a workspace; a connection waits when it is full.
 const INBOX: usize = 1_024;
@@ -230,7 +230,7 @@ struct Actor {
 impl Actor {
     /// Serves until every handle is gone.
     fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
-        while let Some(first) = inbox.blocking_recv() {
+        while let Some(first) = self.next_command(&mut inbox) {
             let mut next = Some(first);
             let mut group: Vec<Submitted> = Vec::new();
             while let Some(command) = next.take() {
@@ -252,6 +252,25 @@ impl Actor {
                 }
             }
             self.commit(group);
+        }
+    }
+
+    /// The next command; folds while there is none.
+    fn next_command(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Option<Command> {
+        loop {
+            match inbox.try_recv() {
+                Ok(command) => return Some(command),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                Err(mpsc::error::TryRecvError::Empty) => {}
+            }
+            match self.workspace.fold_one() {
+                Ok(Folding::Folded { .. } | Folding::Looked) => {}
+                Ok(Folding::Idle) => return inbox.blocking_recv(),
+                Err(error) => {
+                    tracing::error!(%error, "a document could not be folded; it stays as it is");
+                    return inbox.blocking_recv();
+                }
+            }
         }
     }
 
@@ -300,29 +319,39 @@ impl Actor {
         if group.is_empty() {
             return;
         }
-        let begun = std::time::Instant::now();
-        failpoint::hit(failpoint::COMMIT_BEFORE);
-        match self.workspace.commit(clock::now(), &group) {
-            Ok(committed) => {
-                failpoint::hit(failpoint::COMMIT_BEFORE_RECEIPTS);
-                self.metrics.commit_took(begun.elapsed());
-                self.metrics.batches_accepted.increment(committed.accepted);
-                self.metrics.batches_refused.increment(committed.refused);
-                self.deliver(committed.receipts);
-                self.head.send_if_modified(|head| {
-                    std::mem::replace(head, committed.head) != committed.head
-                });
+        let Err(error) = self.try_commit(&group) else { return };
+        let mut by_replica: BTreeMap<ReplicaId, Vec<Submitted>> = BTreeMap::new();
+        for submitted in group {
+            by_replica.entry(submitted.replica).or_default().push(submitted);
+        }
+        if by_replica.len() == 1 || matches!(error, StoreError::Full) {
+            for replica in by_replica.keys() {
+                self.end(replica, storage_goodbye(&error));
             }
-            Err(error) => {
-                tracing::error!(%error, "a commit failed; nothing of it is answered");
-                let mut replicas: Vec<ReplicaId> = group.iter().map(|s| s.replica).collect();
-                replicas.sort_unstable();
-                replicas.dedup();
-                for replica in replicas {
-                    self.end(&replica, storage_goodbye(&error));
-                }
+            return;
+        }
+        // One damaged document ends the sessions that touch it, and not everybody's who came with them.
+        for (replica, group) in by_replica {
+            if let Err(error) = self.try_commit(&group) {
+                self.end(&replica, storage_goodbye(&error));
             }
         }
+    }
+
+    fn try_commit(&mut self, group: &[Submitted]) -> Result<(), StoreError> {
+        let begun = std::time::Instant::now();
+        failpoint::hit(failpoint::COMMIT_BEFORE);
+        let committed = self.workspace.commit(clock::now(), group).inspect_err(|error| {
+            tracing::error!(%error, "a commit failed; nothing of it is answered");
+        })?;
+        failpoint::hit(failpoint::COMMIT_BEFORE_RECEIPTS);
+        self.metrics.commit_took(begun.elapsed());
+        self.metrics.batches_accepted.increment(committed.accepted);
+        self.metrics.batches_refused.increment(committed.refused);
+        self.deliver(committed.receipts);
+        self.head
+            .send_if_modified(|head| std::mem::replace(head, committed.head) != committed.head);
+        Ok(())
     }
 
     fn deliver(&mut self, receipts: Vec<(ReplicaId, Receipt)>) {

@@ -1,1 +1,5 @@
-//! x
+//! What the tests of the whole system share: the deterministic simulation, and the real programs.
+
+pub mod binaries;
+pub mod harness;
+pub mod real_server;

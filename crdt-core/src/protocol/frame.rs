@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 
+use super::bounds;
 use super::message::Message;
 use super::wire;
 use crate::limits;
@@ -94,6 +95,7 @@ pub fn decode_frame(frame: &[u8]) -> Result<Message, FrameError> {
         }
         other => return Err(FrameError::UnknownFormat(other)),
     };
+    bounds::check(plain, bounds::ENVELOPE)?;
     let envelope = wire::Envelope::decode(plain)?;
     Message::from_wire(envelope.body.ok_or(FrameError::UnknownMessage)?)
 }

@@ -3,6 +3,7 @@
 use prost::Message as _;
 
 use super::batch::{Identity, SentChange};
+use super::bounds;
 use super::frame::{self, FrameError};
 use super::message::{ScopeCursor, id_field};
 use super::table::{TableReader, TableWriter};
@@ -194,6 +195,7 @@ impl Page {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+        bounds::check(bytes, bounds::PAGE)?;
         let wire = wire::Page::decode(bytes)?;
         let table = TableReader::new(wire.table)?;
         let cursors =

@@ -11,7 +11,7 @@ use crate::id::ChangeHash;
 use crate::time::Timestamp;
 
 use super::cells::Written;
-use super::change::{from_actor, from_scalar, to_actor};
+use super::change::{from_actor, from_scalar, read_chunk, to_actor};
 use super::seed::{self, text_object};
 use super::{
     Action, Author, Cells, Change, EncodedChange, LastEdit, Live, LiveOp, OpId, Scalar, SeedKind,
@@ -36,8 +36,8 @@ pub enum DocumentError {
     /// It holds something that the flat shape does not have.
     #[error("the document holds something that Fieldbook does not write")]
     Foreign,
-    /// Its heads are not those stored beside it.
-    #[error("the document's heads are not those stored beside it")]
+    /// Its heads are not those stored beside it, or a change is missing on the way to them.
+    #[error("the document's heads are not those stored beside it, or a change is missing")]
     Heads,
     /// There is no such text, or the place lies outside of it.
     #[error("the text field {field} has no such place")]
@@ -90,14 +90,20 @@ impl Document {
         LOADS[purpose as usize].fetch_add(1, Ordering::Relaxed);
         let parsed = changes
             .into_iter()
-            .map(|bytes| automerge::Change::try_from(bytes).map_err(fault))
+            .map(|bytes| read_chunk(bytes).map_err(fault))
             .collect::<Result<Vec<_>, _>>()?;
         guarded(|| {
             let mut inner = match snapshot {
+                // Automerge takes nothing at all for an empty document.
+                Some([]) => return Err(DocumentError::Automerge("an empty snapshot".to_owned())),
                 Some(bytes) => automerge::Automerge::load(bytes).map_err(fault)?,
                 None => automerge::Automerge::new(),
             };
             inner.apply_changes(parsed).map_err(fault)?;
+            // And it puts aside, without a word, changes whose dependencies are missing.
+            if !inner.get_missing_deps(&[]).is_empty() {
+                return Err(DocumentError::Heads);
+            }
             Ok(Self { inner })
         })
     }
@@ -123,7 +129,7 @@ impl Document {
     /// # Errors
     /// When the change does not fit; drop the document then.
     pub fn apply(&mut self, encoded: &EncodedChange) -> Result<(), DocumentError> {
-        let change = automerge::Change::try_from(&encoded.bytes[..]).map_err(fault)?;
+        let change = read_chunk(&encoded.bytes).map_err(fault)?;
         guarded(|| self.inner.apply_changes([change]).map_err(fault))?;
         let taken = self.inner.get_change_meta_by_hash(&automerge::ChangeHash(encoded.hash.0));
         taken.map(|_| ()).ok_or(DocumentError::Heads)

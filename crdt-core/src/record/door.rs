@@ -185,7 +185,7 @@ fn admit(
     {
         return Err(Reason::DocumentFull);
     }
-    let mut clock = rules::past_clock(change, situation);
+    let mut clock = situation.past.clock.clone();
     clock.extend(change.actor, change.max_op());
     Ok(Judgement::Admitted(Box::new(Admitted { encoded, cells, clock, door })))
 }

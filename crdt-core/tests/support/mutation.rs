@@ -39,7 +39,7 @@ fn time(was: i64, random: &mut Random) -> i64 {
         0 => i64::MIN,
         1 => i64::MAX,
         2 => 0,
-        3 => was + random.below(10_000) as i64,
+        3 => was.wrapping_add(random.below(10_000) as i64),
         _ => random.next() as i64,
     }
 }

@@ -26,7 +26,7 @@ pub fn value_for(field: &Field, random: &mut Random) -> Value {
             Value::from(low + few as i64)
         }
         FieldKind::Float => Value::from(few as f64 / 8.0),
-        FieldKind::Bool => Value::from(few % 2 == 0),
+        FieldKind::Bool => Value::from(few.is_multiple_of(2)),
         FieldKind::Timestamp => Value::from(Timestamp::from_millis(1_700_000_000_000 + few as i64)),
         FieldKind::Date => Value::from(format!("2026-11-2{few}")),
         FieldKind::Money => {

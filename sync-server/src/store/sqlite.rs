@@ -18,6 +18,8 @@ const FORMAT: i64 = 1;
 const MIGRATIONS: [&str; FORMAT as usize] = [include_str!("sqlite/0001.sql")];
 /// The WAL is folded into the file beyond this, pages of 4 KiB.
 const CHECKPOINT_PAGES: u32 = 4_000;
+/// Readers that stay open between reads: each keeps a page cache, and a crowd reads at once only rarely.
+const READERS_KEPT: usize = 16;
 
 /// A workspace in a SQLite file.
 pub struct SqliteStore {
@@ -97,7 +99,10 @@ impl Store for SqliteStore {
             let tx = reader.transaction().map_err(fault)?;
             work(&Tx::new(&tx))
         };
-        locked(&self.readers).push(reader);
+        let mut readers = locked(&self.readers);
+        if readers.len() < READERS_KEPT {
+            readers.push(reader);
+        }
         outcome
     }
 

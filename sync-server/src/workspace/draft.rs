@@ -18,6 +18,9 @@ pub(super) struct Draft {
     pub(super) entity: String,
     pub(super) cells: Cells,
     snapshot: Option<Vec<u8>>,
+    folded_to: u64,
+    /// Whether it did not exist before this transaction.
+    pub(super) is_new: bool,
     /// The changes that are not stored yet.
     pub(super) added: Vec<Added>,
 }
@@ -41,6 +44,8 @@ impl Draft {
             entity: entity.to_owned(),
             cells: Cells::default(),
             snapshot: None,
+            folded_to: 0,
+            is_new: true,
             added: Vec::new(),
         }
     }
@@ -55,6 +60,8 @@ impl Draft {
             entity: row.entity,
             cells,
             snapshot: row.snapshot,
+            folded_to: row.folded_to,
+            is_new: false,
             added: Vec::new(),
         })
     }
@@ -74,7 +81,7 @@ impl Draft {
     /// Loads the real document, for the slow door.
     pub(super) fn load(&self, tx: &dyn Read, purpose: Purpose) -> Result<Document, StoreError> {
         let stored = match self.number {
-            Some(number) => tx.changes_after(number, 0)?,
+            Some(number) => tx.changes_after(number, self.folded_to)?,
             None => Vec::new(),
         };
         let tail = stored.iter().filter_map(|row| row.bytes.as_deref());
@@ -153,6 +160,7 @@ impl Drafts {
                     entity: draft.entity.clone(),
                     cells: Vec::new(),
                     snapshot: None,
+                    folded_to: 0,
                 })?;
                 draft.number = Some(number);
                 self.names.insert(number, id.clone());
@@ -160,6 +168,18 @@ impl Drafts {
             self.documents.insert(id, draft);
         }
         Ok(())
+    }
+
+    /// The changes of a position that are not stored yet, each with its document, in the log's order.
+    pub(super) fn changes_at(&self, position: u64) -> Vec<(u64, ChangeHash)> {
+        let mut found = Vec::new();
+        for draft in self.documents.values() {
+            let Some(number) = draft.number else { continue };
+            let added = draft.added.iter().filter(|added| added.position == position);
+            found.extend(added.map(|added| (number, added.hash)));
+        }
+        found.sort_by_key(|(number, _)| *number);
+        found
     }
 
     /// Writes every change and every document that changed.

@@ -3,49 +3,74 @@
 //! Caught up, pages follow the log and never split a batch. A device that is far behind catches up by index
 //! first: each of its scopes' documents once, by the position of its last change, with everything since the
 //! device began. The index moves while it is read; the page that reaches the head ends the catching up, and
-//! the device then holds the state of that very position.
+//! the device then holds the state of that very position. Scopes that caught up at different positions
+//! are brought together by following the log in those that are behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod page;
 
-use crdt_core::id::{ChangeHash, ReplicaId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crdt_core::id::ReplicaId;
 use crdt_core::limits;
-use crdt_core::protocol::{
-    AuthorName, Cursor, Entry, Hello, Identity, Page, ScopeCursor, SentChange,
-};
-use crdt_core::record::{Cells, Change};
+use crdt_core::protocol::{AuthorName, Cursor, Hello, Page, ScopeCursor};
 
-use crate::store::{ChangeRow, DocumentRow, Read, StoreError};
+use crate::store::{ChangeRow, Read, ScopeRow, StoreError};
+use page::Draft;
 
-/// Batches that are followed one by one; a device further behind catches up by index.
-const TAIL_MAX: u64 = 2_000;
-/// Batches that are read at a time.
-const TAIL_STEP: usize = 256;
-/// Documents that are read at a time while catching up.
-const INDEX_STEP: usize = 500;
+/// How a feed reads; smaller numbers make every way of it short enough to test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stride {
+    /// Batches that are followed one by one; a device further behind catches up by index.
+    pub followed_max: u64,
+    /// Batches that are read at a time.
+    pub follow: usize,
+    /// Documents that are read at a time while catching up.
+    pub catch_up: usize,
+}
+
+impl Default for Stride {
+    fn default() -> Self {
+        Self {
+            followed_max: limits::FOLLOWED_BATCHES_MAX,
+            follow: limits::FOLLOW_STEP,
+            catch_up: limits::CATCH_UP_STEP,
+        }
+    }
+}
 
 /// Where a device stands, and what it was told.
 #[derive(Debug, Clone)]
 pub struct Feed {
     replica: ReplicaId,
+    stride: Stride,
     cursors: BTreeMap<String, Cursor>,
-    /// The scopes' common cursor as the device last heard of it.
-    told: u64,
+    /// The cursors as the device last heard of them.
+    told: BTreeMap<String, Cursor>,
+    /// The cursor that the device keeps for every scope without one of its own.
+    told_all: Cursor,
+    /// Documents that the device wants whole.
+    wanted: VecDeque<u64>,
+    /// Where a position that is too large for one page was cut.
+    cut: Option<Cut>,
     authors: BTreeSet<ReplicaId>,
 }
 
-/// A page under construction.
-struct Draft {
-    documents: BTreeMap<u64, Building>,
-    order: Vec<u64>,
-    left: Vec<u64>,
-    bytes: usize,
+/// A place within one position of a scope: its documents up to this number have been sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cut {
+    scope: String,
+    position: u64,
+    document: u64,
 }
 
-struct Building {
-    row: DocumentRow,
-    cells: Cells,
-    whole: bool,
-    changes: Vec<(Change, ChangeHash)>,
+/// What is to be read next.
+enum Way {
+    /// The device has everything.
+    Done,
+    /// Documents of one scope, by index.
+    Index(String),
+    /// Batches after a position and up to another, in the scopes that stand there.
+    Log { after: u64, up_to: u64 },
 }
 
 impl Feed {
@@ -53,6 +78,7 @@ impl Feed {
     #[must_use]
     pub fn new(hello: &Hello, scopes: &[String], known: &[String], head: u64) -> Self {
         let mut cursors = BTreeMap::new();
+        let mut told = BTreeMap::new();
         for scope in scopes {
             let exception = hello.exceptions.iter().find(|exception| exception.scope == *scope);
             let cursor = match exception {
@@ -60,11 +86,31 @@ impl Feed {
                 None if known.contains(scope) => hello.cursor,
                 None => Cursor::default(),
             };
-            cursors.insert(scope.clone(), cursor);
+            told.insert(scope.clone(), cursor);
+            cursors.insert(scope.clone(), beginning(cursor, head));
         }
-        let all_there = cursors.values().all(|cursor| *cursor == Cursor::at(head));
-        let told = if all_there { head } else { 0 };
-        Self { replica: hello.replica, cursors, told, authors: BTreeSet::new() }
+        Self {
+            replica: hello.replica,
+            stride: Stride::default(),
+            cursors,
+            told,
+            told_all: hello.cursor,
+            wanted: VecDeque::new(),
+            cut: None,
+            authors: BTreeSet::new(),
+        }
+    }
+
+    /// The same feed with another stride.
+    #[must_use]
+    pub fn with_stride(self, stride: Stride) -> Self {
+        Self { stride, ..self }
+    }
+
+    /// Notes documents that the device wants whole, since it could not apply what came. They come first.
+    pub fn want(&mut self, documents: &[u64]) {
+        let room = limits::PAGE_ENTRIES_MAX.saturating_sub(self.wanted.len());
+        self.wanted.extend(documents.iter().copied().filter(|number| *number != 0).take(room));
     }
 
     /// The next page, or nothing when the device has everything. `flush` asks for a page without entries
@@ -74,41 +120,83 @@ impl Feed {
     /// When the storage fails.
     pub fn next_page(&mut self, tx: &dyn Read, flush: bool) -> Result<Option<Page>, StoreError> {
         let head = tx.head()?;
-        let furthest = self.cursors.values().map(|cursor| cursor.position).max().unwrap_or(head);
-        let behind = |cursor: &Cursor| {
-            cursor.from.is_some()
-                || cursor.position < furthest
-                || head.saturating_sub(cursor.position) > TAIL_MAX
-        };
-        let catching_up = self.cursors.iter().find(|(_, cursor)| behind(cursor));
-        let page = match catching_up.map(|(scope, cursor)| (scope.clone(), *cursor)) {
-            Some((scope, cursor)) => self.catch_up(tx, &scope, cursor, head)?,
-            None => self.follow(tx, head)?,
-        };
-        let position = self.cursors.values().map(|cursor| cursor.position).min().unwrap_or(head);
-        let moved = position != self.told;
-        if page.entries.is_empty() && !(moved && flush) && !page.cursors.iter().any(is_catching_up)
-        {
-            return Ok(None);
-        }
-        self.told = position;
-        Ok(Some(page))
-    }
-
-    /// Whole documents, for a device that could not apply what came.
-    ///
-    /// # Errors
-    /// When the storage fails.
-    pub fn whole(&mut self, tx: &dyn Read, documents: &[u64]) -> Result<Page, StoreError> {
         let mut draft = Draft::new();
-        for number in documents {
-            if self.is_visible(tx, *number)? {
-                draft.add_whole(tx, *number)?;
-            } else {
-                draft.left.push(*number);
+        self.add_wanted(tx, &mut draft)?;
+        // One way a page: entries of two ways could repeat a change or put it before what it depends on.
+        while draft.is_empty() {
+            match self.way(head) {
+                Way::Done => break,
+                Way::Index(scope) => self.catch_up(tx, &scope, head, &mut draft)?,
+                Way::Log { after, up_to } => draft = self.follow(tx, after, up_to)?,
             }
         }
-        self.finish(tx, draft, Vec::new())
+        let cursors = self.news(head);
+        if draft.is_empty() && !(flush && !cursors.is_empty()) {
+            return Ok(None);
+        }
+        for told in &cursors {
+            if told.scope.is_empty() {
+                self.told_all = told.cursor;
+                self.told.values_mut().for_each(|cursor| *cursor = told.cursor);
+            } else {
+                self.told.insert(told.scope.clone(), told.cursor);
+            }
+        }
+        let mut authors = Vec::new();
+        for replica in draft.replicas() {
+            if self.authors.insert(replica) {
+                authors.extend(author(tx, replica)?);
+            }
+        }
+        Ok(Some(Page { cursors, entries: draft.into_entries(), authors, head }))
+    }
+
+    fn way(&self, head: u64) -> Way {
+        let far = |cursor: &Cursor| {
+            cursor.from.is_some() || head.saturating_sub(cursor.position) > self.stride.followed_max
+        };
+        if let Some((scope, _)) = self.cursors.iter().find(|(_, cursor)| far(cursor)) {
+            return Way::Index(scope.clone());
+        }
+        let positions: BTreeSet<u64> = self.cursors.values().map(|c| c.position).collect();
+        let mut positions = positions.into_iter();
+        match positions.next() {
+            Some(after) if after < head => {
+                Way::Log { after, up_to: positions.next().unwrap_or(head) }
+            }
+            _ => Way::Done,
+        }
+    }
+
+    /// The cursors that the device has not heard of. When it stands at one place everywhere, one says it.
+    fn news(&self, head: u64) -> Vec<ScopeCursor> {
+        let first = self.cursors.values().next().copied().unwrap_or(Cursor::at(head));
+        let at_one_place = self.cursors.values().all(|cursor| *cursor == first);
+        if at_one_place && first.from.is_none() {
+            let heard = self.told_all == first && self.told.values().all(|cursor| *cursor == first);
+            let all = ScopeCursor { scope: String::new(), cursor: first };
+            return if heard { Vec::new() } else { vec![all] };
+        }
+        let moved = self.cursors.iter().filter(|(scope, cursor)| {
+            // Having begun is no news while nothing has come.
+            self.told.get(*scope).is_none_or(|told| told.position != cursor.position)
+                || cursor.from.is_none() && self.told.get(*scope) != Some(*cursor)
+        });
+        let moved =
+            moved.map(|(scope, cursor)| ScopeCursor { scope: scope.clone(), cursor: *cursor });
+        moved.collect()
+    }
+
+    fn add_wanted(&mut self, tx: &dyn Read, draft: &mut Draft) -> Result<(), StoreError> {
+        while !draft.is_full() {
+            let Some(number) = self.wanted.pop_front() else { break };
+            if self.is_visible(tx, number)? {
+                draft.add_whole(tx, number)?;
+            } else {
+                draft.leave(number);
+            }
+        }
+        Ok(())
     }
 
     fn is_visible(&self, tx: &dyn Read, document: u64) -> Result<bool, StoreError> {
@@ -125,60 +213,65 @@ impl Feed {
         &mut self,
         tx: &dyn Read,
         scope: &str,
-        cursor: Cursor,
         head: u64,
-    ) -> Result<Page, StoreError> {
+        draft: &mut Draft,
+    ) -> Result<(), StoreError> {
+        let cursor = self.cursors.get(scope).copied().unwrap_or_default();
         let from = cursor.from.unwrap_or(cursor.position);
-        let mut draft = Draft::new();
+        let sent = self.cut.take().filter(|cut| cut.scope == scope);
+        let is_sent = |row: &ScopeRow| {
+            let within = |cut: &Cut| row.position == cut.position && row.document <= cut.document;
+            sent.as_ref().is_some_and(within)
+        };
         let mut at = cursor.position;
-        let reached_end = loop {
-            let rows = tx.scope_after(scope, at, INDEX_STEP)?;
-            let Some(last) = rows.last().map(|row| row.position) else { break true };
-            let mut full = false;
-            let mut done = at;
-            for row in &rows {
-                if full && row.position != done {
-                    break;
-                }
-                if row.entered > from && tx.first_position(row.document)? < Some(row.entered) {
-                    draft.add_whole(tx, row.document)?;
-                } else {
-                    draft.add_changes(tx, row.document, from, None)?;
-                }
-                done = row.position;
-                full = full || draft.is_full();
+        let reached_end = 'read: loop {
+            let rows = tx.scope_after(scope, at, self.stride.catch_up)?;
+            if rows.is_empty() {
+                break true;
             }
-            at = done;
-            if full && done <= last {
-                break false;
+            for (place, row) in rows.iter().enumerate() {
+                if !is_sent(row) {
+                    add_indexed(tx, row, from, draft)?;
+                }
+                let last = rows.get(place + 1).is_none_or(|next| next.position != row.position);
+                if last {
+                    at = row.position;
+                    if draft.is_full() {
+                        break 'read false;
+                    }
+                } else if draft.is_bursting() {
+                    let (position, document) = (row.position, row.document);
+                    self.cut = Some(Cut { scope: scope.to_owned(), position, document });
+                    break 'read false;
+                }
             }
         };
-        let to = if reached_end { head } else { at };
-        for (document, _) in tx.left_between(scope, from, to)? {
-            if !self.is_visible(tx, document)? {
-                draft.left.push(document);
-            }
-        }
         let next =
             if reached_end { Cursor::at(head) } else { Cursor { position: at, from: Some(from) } };
+        for (document, _) in tx.left_between(scope, cursor.position, next.position)? {
+            if !self.is_visible(tx, document)? {
+                draft.leave(document);
+            }
+        }
         self.cursors.insert(scope.to_owned(), next);
-        let cursors = vec![ScopeCursor { scope: scope.to_owned(), cursor: next }];
-        self.finish(tx, draft, cursors)
+        Ok(())
     }
 
-    /// The next batches of the log, each whole.
-    fn follow(&mut self, tx: &dyn Read, head: u64) -> Result<Page, StoreError> {
-        let start = self.cursors.values().map(|cursor| cursor.position).min().unwrap_or(head);
+    /// The next batches of the log, each whole, in the scopes that stand at `after`.
+    fn follow(&mut self, tx: &dyn Read, after: u64, up_to: u64) -> Result<Draft, StoreError> {
+        let standing = self.cursors.iter().filter(|(_, cursor)| cursor.position == after);
+        let scopes: Vec<String> = standing.map(|(scope, _)| scope.clone()).collect();
         let mut draft = Draft::new();
-        let mut at = start;
-        while at < head && !draft.is_full() {
-            let batches = tx.batches_after(at, TAIL_STEP)?;
+        let mut at = after;
+        while at < up_to && !draft.is_full() {
+            let mut batches = tx.batches_after(at, self.stride.follow)?;
+            batches.retain(|batch| batch.position <= up_to);
             if batches.is_empty() {
-                break;
+                at = up_to;
             }
             for batch in batches {
                 if batch.replica != self.replica {
-                    self.follow_batch(tx, batch.position, start, &mut draft)?;
+                    follow_batch(tx, &scopes, batch.position, after, &mut draft)?;
                 }
                 at = batch.position;
                 if draft.is_full() {
@@ -186,178 +279,82 @@ impl Feed {
                 }
             }
         }
-        for scope in self.cursors.keys() {
-            for (document, _) in tx.left_between(scope, start, at)? {
-                if !self.is_visible(tx, document)? && !draft.left.contains(&document) {
-                    draft.left.push(document);
+        let mut next = Cursor::at(at);
+        if draft.is_bursting() {
+            // A batch whose documents are too large together: by index they can be cut.
+            (draft, next) = (Draft::new(), Cursor { position: after, from: Some(after) });
+        }
+        for scope in scopes {
+            for (document, _) in tx.left_between(&scope, after, next.position)? {
+                if !self.is_visible(tx, document)? {
+                    draft.leave(document);
                 }
             }
+            self.cursors.insert(scope, next);
         }
-        for cursor in self.cursors.values_mut() {
-            cursor.position = cursor.position.max(at);
-        }
-        let all = ScopeCursor { scope: String::new(), cursor: Cursor::at(at) };
-        let cursors = if at > start { vec![all] } else { Vec::new() };
-        self.finish(tx, draft, cursors)
-    }
-
-    fn follow_batch(
-        &self,
-        tx: &dyn Read,
-        position: u64,
-        start: u64,
-        draft: &mut Draft,
-    ) -> Result<(), StoreError> {
-        let mut by_document: BTreeMap<u64, Vec<ChangeRow>> = BTreeMap::new();
-        for change in tx.changes_at(position)? {
-            by_document.entry(change.document).or_default().push(change);
-        }
-        for (document, changes) in by_document {
-            let mut entered = None;
-            for scope in self.cursors.keys() {
-                let row = tx.in_scope(scope, document)?;
-                entered = match (entered, row) {
-                    (Some(earlier), Some(row)) => Some(row.entered.min(earlier)),
-                    (earlier, row) => earlier.or(row.map(|row| row.entered)),
-                };
-            }
-            let Some(entered) = entered else { continue };
-            if entered > start && tx.first_position(document)? < Some(entered) {
-                draft.add_whole(tx, document)?;
-            } else {
-                draft.add_changes(tx, document, position, Some(changes))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(
-        &mut self,
-        tx: &dyn Read,
-        draft: Draft,
-        cursors: Vec<ScopeCursor>,
-    ) -> Result<Page, StoreError> {
-        let mut entries = Vec::with_capacity(draft.order.len() + draft.left.len());
-        let mut authors = Vec::new();
-        let mut documents = draft.documents;
-        for number in draft.order {
-            let Some(building) = documents.remove(&number) else { continue };
-            for (change, _) in &building.changes {
-                let replica = change.actor.replica();
-                if change.as_seed().is_none() && self.authors.insert(replica) {
-                    authors.extend(author(tx, replica)?);
-                }
-            }
-            entries.push(building.into_entry());
-        }
-        entries.extend(draft.left.into_iter().map(|number| Entry::Left { number }));
-        Ok(Page { cursors, entries, authors, head: tx.head()? })
+        Ok(draft)
     }
 }
 
-fn is_catching_up(cursor: &ScopeCursor) -> bool {
-    cursor.cursor.from.is_some()
+/// A device that has nothing of a scope catches up by index: the log would leave out its own changes, and
+/// it may have lost them with the scope.
+fn beginning(cursor: Cursor, head: u64) -> Cursor {
+    if cursor == Cursor::default() && head > 0 {
+        Cursor { position: 0, from: Some(0) }
+    } else {
+        cursor
+    }
+}
+
+/// A document of the index: whole when the device cannot have what came before.
+fn add_indexed(
+    tx: &dyn Read,
+    row: &ScopeRow,
+    from: u64,
+    draft: &mut Draft,
+) -> Result<(), StoreError> {
+    if row.entered > from && tx.first_position(row.document)? < Some(row.entered) {
+        draft.add_whole(tx, row.document)
+    } else {
+        draft.add_changes(tx, row.document, from, None)
+    }
+}
+
+fn follow_batch(
+    tx: &dyn Read,
+    scopes: &[String],
+    position: u64,
+    after: u64,
+    draft: &mut Draft,
+) -> Result<(), StoreError> {
+    let mut by_document: BTreeMap<u64, Vec<ChangeRow>> = BTreeMap::new();
+    for change in tx.changes_at(position)? {
+        by_document.entry(change.document).or_default().push(change);
+    }
+    for (document, changes) in by_document {
+        if draft.is_bursting() {
+            break;
+        }
+        let mut entered = None;
+        for scope in scopes {
+            let row = tx.in_scope(scope, document)?;
+            entered = match (entered, row) {
+                (Some(earlier), Some(row)) => Some(row.entered.min(earlier)),
+                (earlier, row) => earlier.or(row.map(|row| row.entered)),
+            };
+        }
+        let Some(entered) = entered else { continue };
+        if entered > after && tx.first_position(document)? < Some(entered) {
+            draft.add_whole(tx, document)?;
+        } else {
+            draft.add_changes(tx, document, position, Some(changes))?;
+        }
+    }
+    Ok(())
 }
 
 fn author(tx: &dyn Read, replica: ReplicaId) -> Result<Option<AuthorName>, StoreError> {
     let Some(row) = tx.replica(&replica)? else { return Ok(None) };
     let name = tx.member(&row.member)?.unwrap_or_default();
     Ok(Some(AuthorName { replica, member: row.member, name }))
-}
-
-impl Draft {
-    fn new() -> Self {
-        Self { documents: BTreeMap::new(), order: Vec::new(), left: Vec::new(), bytes: 0 }
-    }
-
-    fn is_full(&self) -> bool {
-        self.bytes >= limits::PAGE_BYTES_TARGET || self.order.len() >= limits::PAGE_ENTRIES_MAX
-    }
-
-    /// Adds the document as the server has it, in place of what was added of it before.
-    fn add_whole(&mut self, tx: &dyn Read, number: u64) -> Result<(), StoreError> {
-        let tail = tx.changes_after(number, 0)?;
-        let Some(building) = self.building(tx, number)? else { return Ok(()) };
-        building.whole = true;
-        building.changes.clear();
-        let size = building.row.snapshot.as_ref().map_or(0, Vec::len);
-        let added = building.add(&tail)?;
-        self.bytes += size + added;
-        Ok(())
-    }
-
-    /// Adds changes of a document after a position: those given, or all of them. A document whose changes
-    /// are folded in part goes as a whole.
-    fn add_changes(
-        &mut self,
-        tx: &dyn Read,
-        number: u64,
-        after: u64,
-        changes: Option<Vec<ChangeRow>>,
-    ) -> Result<(), StoreError> {
-        let changes = match changes {
-            Some(changes) => changes,
-            None => tx.changes_after(number, after)?,
-        };
-        if changes.iter().any(|change| change.bytes.is_none()) {
-            return self.add_whole(tx, number);
-        }
-        let Some(building) = self.building(tx, number)? else { return Ok(()) };
-        if !building.whole {
-            let added = building.add(&changes)?;
-            self.bytes += added;
-        }
-        Ok(())
-    }
-
-    fn building(
-        &mut self,
-        tx: &dyn Read,
-        number: u64,
-    ) -> Result<Option<&mut Building>, StoreError> {
-        if !self.documents.contains_key(&number) {
-            let Some(row) = tx.document(number)? else { return Ok(None) };
-            let cells =
-                Cells::from_stored(&row.cells).map_err(|e| StoreError::Damaged(e.to_string()))?;
-            let building = Building { row, cells, whole: false, changes: Vec::new() };
-            self.documents.insert(number, building);
-            self.order.push(number);
-        }
-        Ok(self.documents.get_mut(&number))
-    }
-}
-
-impl Building {
-    fn add(&mut self, rows: &[ChangeRow]) -> Result<usize, StoreError> {
-        let mut size = 0;
-        for row in rows {
-            let Some(bytes) = &row.bytes else { continue };
-            let change = Change::from_stored(bytes, &row.hash, &self.cells)
-                .map_err(|e| StoreError::Damaged(e.to_string()))?;
-            size += bytes.len();
-            self.changes.push((change, row.hash));
-        }
-        Ok(size)
-    }
-
-    fn into_entry(self) -> Entry {
-        let number = self.row.number;
-        let new = self.changes.first().is_some_and(|(change, _)| change.deps.is_empty());
-        let mut sent = Vec::with_capacity(self.changes.len());
-        let mut before: Option<&ChangeHash> = None;
-        for (change, hash) in &self.changes {
-            sent.push(SentChange::new(change, hash, before));
-            before = Some(hash);
-        }
-        let identity = Identity { id: self.row.id, entity: self.row.entity };
-        match self.row.snapshot {
-            Some(snapshot) if self.whole => {
-                Entry::Document { number, identity, snapshot, changes: sent }
-            }
-            _ => {
-                let identity = (self.whole || new).then_some(identity);
-                Entry::Changes { number, identity, changes: sent }
-            }
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! Handshakes: who stands where, and whether they may go on from there.
 
 use crdt_core::id::{Lease, MemberId};
-use crdt_core::protocol::{Goodbye, GoodbyeCode, Hello, VERSIONS, Welcome};
+use crdt_core::limits;
+use crdt_core::protocol::{Cursor, Goodbye, GoodbyeCode, Hello, VERSIONS, Welcome};
 use crdt_core::record::{SeedKind, seed};
 use crdt_core::schema::{FieldKind, Schema};
 use crdt_core::time::Timestamp;
@@ -97,6 +98,7 @@ impl Workspace {
         match (greeted, problem) {
             (Some((welcome, known)), _) => {
                 let feed = Feed::new(hello, &welcome.scopes, &known, welcome.head);
+                let feed = feed.with_stride(self.stride);
                 Ok(Greeting { welcome, feed })
             }
             (None, Some(error)) => Err(error),
@@ -114,6 +116,9 @@ fn admit(
     hello: &Hello,
     scopes: &[String],
 ) -> Result<Result<ReplicaRow, HelloError>, StoreError> {
+    if let Err(text) = plausible(hello) {
+        return Ok(Err(refused(GoodbyeCode::Protocol, text)));
+    }
     if tx.member(&member)?.is_none() {
         let text = "the member is not in the workspace; add it with `sync-server member add`";
         return Ok(Err(refused(GoodbyeCode::Unauthorized, text)));
@@ -158,9 +163,24 @@ fn admit(
         previous_lease: hello.lease,
         scopes: scopes.to_vec(),
         previous_scopes: known,
+        // After a loss of the newest data the device may have seen higher numbers: none comes twice.
+        last_receipt: row.last_receipt.max(hello.receipt),
         last_seen: now,
         ..row
     }))
+}
+
+/// Whether an honest device could say this.
+fn plausible(hello: &Hello) -> Result<(), &'static str> {
+    let exceptions = hello.exceptions.iter().map(|exception| exception.cursor);
+    let began_later = |cursor: Cursor| cursor.from.is_some_and(|from| from > cursor.position);
+    if exceptions.chain([hello.cursor]).any(began_later) {
+        return Err("a cursor that began beyond where it stands");
+    }
+    if hello.receipt > limits::RECEIPT_NUMBER_MAX {
+        return Err("a receipt number that was never given");
+    }
+    Ok(())
 }
 
 fn sections(schema: &Schema) -> Vec<String> {

@@ -137,7 +137,7 @@ impl<'a> Desk<'a> {
         let access = self.access;
         for (number, position, draft) in self.drafts.finish(tx)? {
             let first = draft.added.first().map_or(position, |added| added.position);
-            let created = tx.first_position(number)? == Some(first);
+            let created = draft.is_new;
             if created || access.moves(&draft.id, &draft.entity) {
                 let scopes = access.scopes_of_document(&draft.id, &draft.entity, &draft.cells);
                 rescope(tx, number, if created { first } else { position }, &scopes)?;
@@ -148,17 +148,23 @@ impl<'a> Desk<'a> {
     }
 
     fn already(&mut self, tx: &dyn Read, row: &BatchRow) -> Result<Outcome, StoreError> {
-        let changes = tx.changes_at(row.position)?;
+        let stored = tx.changes_at(row.position)?;
+        let mut changes: Vec<(u64, ChangeHash)> =
+            stored.into_iter().map(|change| (change.document, change.hash)).collect();
+        if changes.is_empty() {
+            // It was accepted a moment ago, in this very commit.
+            changes = self.drafts.changes_at(row.position);
+        }
         let mut documents = Vec::new();
-        for change in &changes {
-            if documents.iter().any(|d: &AcceptedDocument| d.number == change.document) {
+        for (number, _) in &changes {
+            if documents.iter().any(|d: &AcceptedDocument| d.number == *number) {
                 continue;
             }
-            if let Some(draft) = self.drafts.by_number(tx, change.document)? {
-                documents.push(AcceptedDocument { id: draft.id.clone(), number: change.document });
+            if let Some(draft) = self.drafts.by_number(tx, *number)? {
+                documents.push(AcceptedDocument { id: draft.id.clone(), number: *number });
             }
         }
-        let hashes = changes.iter().map(|change| change.hash).collect();
+        let hashes = changes.into_iter().map(|(_, hash)| hash).collect();
         Ok(Outcome::Already { position: row.position, documents, hashes })
     }
 
@@ -193,19 +199,26 @@ impl<'a> Desk<'a> {
         } else {
             History::Older
         };
+        let empty = |document: &DocumentChanges| document.changes.is_empty();
+        if submitted.batch.documents.is_empty() || submitted.batch.documents.iter().any(empty) {
+            // A document without changes would be made and never written.
+            let reason = Reason::NotCanonical { key: String::new() };
+            return Err(Stop::Refused { document: None, reason });
+        }
         for document in &submitted.batch.documents {
-            let mut draft = self.open(tx, document, changed)?;
+            let opened = self.open(tx, document, changed);
+            let mut draft = opened.map_err(|stop| self.stranded(tx, submitted, stop))?;
             let id = draft.id.clone();
             let judged = self.try_document(tx, submitted, document, position, history, &mut draft);
-            changed.insert(id.clone(), draft);
-            judged.map_err(|stop| self.stranded(tx, submitted, &id, stop))?;
+            changed.insert(id, draft);
+            judged.map_err(|stop| self.stranded(tx, submitted, stop))?;
         }
         Ok(())
     }
 
     /// What follows from a refusal that was not acknowledged yet is told apart from a fault.
-    fn stranded(&self, tx: &dyn Read, from: &Submitted, id: &DocumentId, stop: Stop) -> Stop {
-        let Stop::Refused { document, reason } = stop else { return stop };
+    fn stranded(&self, tx: &dyn Read, from: &Submitted, stop: Stop) -> Stop {
+        let Stop::Refused { document: Some(document), reason } = stop else { return stop };
         let may_follow = matches!(
             reason,
             Reason::UnknownDependency
@@ -216,12 +229,17 @@ impl<'a> Desk<'a> {
                 | Reason::WrongOperation { .. }
                 | Reason::UnknownPred { .. }
         );
-        let main = DocumentId::main(id.record);
-        let was_refused = |id| tx.has_refused(&from.replica, id).unwrap_or(false);
-        if may_follow && (was_refused(id) || was_refused(&main)) {
-            return Stop::Refused { document, reason: Reason::DependsOnRefused };
+        let main = DocumentId::main(document.record);
+        if may_follow {
+            for id in [&document, &main] {
+                match tx.has_refused(&from.replica, id) {
+                    Ok(true) => return refused(&document, Reason::DependsOnRefused),
+                    Ok(false) => {}
+                    Err(error) => return Stop::Store(error),
+                }
+            }
         }
-        Stop::Refused { document, reason }
+        refused(&document, reason)
     }
 
     /// The draft of a document that a batch names.

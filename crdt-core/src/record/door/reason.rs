@@ -29,8 +29,11 @@ pub enum Reason {
     /// Only a seed or the first change of a new document has no dependencies.
     #[error("a change without dependencies is only the first of a document, or a seed")]
     NoDependencies,
-    /// Dependencies out of order, repeated or too many.
-    #[error("dependencies are sorted, distinct and at most {}", crate::limits::CHANGE_DEPS_MAX)]
+    /// Dependencies out of order, repeated, too many, or without the actor's own last change behind them.
+    #[error(
+        "dependencies are sorted, distinct, at most {} and follow the actor's own last change",
+        crate::limits::CHANGE_DEPS_MAX
+    )]
     BadDependencies,
     /// The first operation's counter does not follow from the past.
     #[error("the first operation must have counter {expected}, not {got}")]

@@ -101,7 +101,13 @@ pub(super) fn causality(change: &Change, situation: &Situation<'_>) -> Result<()
             return Err(Reason::NoDependencies);
         }
     }
-    let expected = situation.past.max_op.max(cells.max_op_of(&change.actor)) + 1;
+    // Automerge takes a change that does not build on its actor's own last one, and saves a document that
+    // nobody can load again.
+    let own = OpId { counter: cells.max_op_of(&change.actor), actor: change.actor };
+    if own.counter > 0 && !situation.past.clock.covers(&own) {
+        return Err(Reason::BadDependencies);
+    }
+    let expected = situation.past.max_op.saturating_add(1);
     if change.start_op != expected {
         return Err(Reason::StartOp { expected, got: change.start_op });
     }
@@ -115,16 +121,6 @@ pub(super) fn causality(change: &Change, situation: &Situation<'_>) -> Result<()
     Ok(())
 }
 
-/// What the author had seen: the dependencies' past, and the actor's own changes.
-pub(super) fn past_clock(change: &Change, situation: &Situation<'_>) -> Clock {
-    let mut clock = situation.past.clock.clone();
-    let own = situation.cells.max_op_of(&change.actor);
-    if own > 0 {
-        clock.extend(change.actor, own);
-    }
-    clock
-}
-
 /// Is each operation legal for its key, and does it replace exactly what its author saw?
 pub(super) fn operations(change: &Change, situation: &Situation<'_>) -> Result<(), Reason> {
     if let Some((kind, key)) = change.as_seed() {
@@ -134,11 +130,11 @@ pub(super) fn operations(change: &Change, situation: &Situation<'_>) -> Result<(
     if first && situation.section.is_main() {
         creation(change, situation)?;
     }
-    let past = past_clock(change, situation);
-    alive(change, situation, &past)?;
+    let past = &situation.past.clock;
+    alive(change, situation, past)?;
     for op in &change.ops {
         match Key::parse(&op.key)? {
-            Key::System(key) => system(op, key, first && situation.section.is_main(), &past)?,
+            Key::System(key) => system(op, key, first && situation.section.is_main(), past)?,
             Key::Field(_) | Key::Member { .. } => {
                 let (field, member) = situation
                     .entity
@@ -150,7 +146,7 @@ pub(super) fn operations(change: &Change, situation: &Situation<'_>) -> Result<(
                 vocabulary(op, field, member, situation)?;
             }
         }
-        references(op, change, situation, &past)?;
+        references(op, change, situation)?;
     }
     Ok(())
 }
@@ -268,12 +264,8 @@ fn vocabulary(
 }
 
 /// Do the predecessors lie in the past, and is no live value left out that its author had seen?
-fn references(
-    op: &Op,
-    change: &Change,
-    situation: &Situation<'_>,
-    past: &Clock,
-) -> Result<(), Reason> {
+fn references(op: &Op, change: &Change, situation: &Situation<'_>) -> Result<(), Reason> {
+    let past = &situation.past.clock;
     if let Some(pred) = op.preds.iter().find(|pred| !past.covers(pred)) {
         let exists = situation.cells.max_op_of(&pred.actor) >= pred.counter;
         let key = op.key.clone();
@@ -289,8 +281,8 @@ fn references(
     let live = situation.cells.live(&op.key);
     let replaced = |id: &OpId| op.preds.contains(id);
     match &op.action {
-        // Automerge keeps a removal only as a mark on what it removes: of nothing, it would leave a history
-        // whose heads do not match.
+        // Automerge keeps a removal only as a mark on what it removes: after one of nothing, the document
+        // cannot be loaded any more.
         Action::Remove if op.preds.is_empty() => return Err(wrong(op)),
         Action::Put(_) | Action::Remove => {
             if live.iter().any(|value| past.covers(&value.id) && !replaced(&value.id)) {
@@ -321,7 +313,7 @@ pub(super) fn elements(
     document: &Document,
     situation: &Situation<'_>,
 ) -> Result<(), Reason> {
-    let past = past_clock(change, situation);
+    let past = &situation.past.clock;
     if !change.touches_text() {
         return Ok(());
     }

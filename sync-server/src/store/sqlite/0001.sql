@@ -27,6 +27,8 @@ CREATE TABLE document (
     entity TEXT NOT NULL,
     cells BLOB NOT NULL,
     snapshot BLOB,
+    -- The position up to which changes are folded into the snapshot; 0 without one.
+    folded_to INTEGER NOT NULL DEFAULT 0,
     UNIQUE (record, section)
 ) STRICT;
 
@@ -45,6 +47,8 @@ CREATE TABLE change (
 ) STRICT;
 CREATE INDEX change_by_hash ON change (document, short);
 CREATE INDEX change_by_position ON change (position);
+-- A document's tail and its first change, whatever lies between.
+CREATE INDEX change_by_document ON change (document, position);
 
 CREATE TABLE scope (
     id INTEGER PRIMARY KEY,

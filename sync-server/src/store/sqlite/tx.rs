@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::{
-    BatchRow, ChangeRow, DocumentRow, LogInfo, Read, ReplicaRow, ScopeRow, StoreError, Write,
+    BatchRow, ChangeRow, DocumentRow, Foldable, LogInfo, Read, ReplicaRow, ScopeRow, StoreError, Write,
 };
 use super::fault;
 use super::rows::{self, signed, unsigned};
@@ -130,14 +130,23 @@ impl Read for Tx<'_> {
     }
 
     fn first_position(&self, document: u64) -> Result<Option<u64>, StoreError> {
-        let sql = "SELECT position FROM change WHERE document = ?1 ORDER BY id LIMIT 1";
+        let sql = "SELECT position FROM change WHERE document = ?1 ORDER BY position LIMIT 1";
         self.one(sql, [signed(document)?], |row| unsigned(row, 0))
     }
 
-    fn is_folded_after(&self, document: u64, position: u64) -> Result<bool, StoreError> {
-        let sql =
-            "SELECT 1 FROM change WHERE document = ?1 AND position > ?2 AND bytes IS NULL LIMIT 1";
-        Ok(self.one(sql, [signed(document)?, signed(position)?], |_| Ok(()))?.is_some())
+    fn foldable(&self, document: u64, up_to: u64) -> Result<Foldable, StoreError> {
+        let sql = "SELECT count(*), coalesce(sum(length(bytes)), 0) FROM change
+                   WHERE document = ?1 AND position <= ?2
+                     AND position > (SELECT folded_to FROM document WHERE number = ?1)";
+        let found = self.one(sql, [signed(document)?, signed(up_to)?], |row| {
+            Ok(Foldable { changes: unsigned(row, 0)?, bytes: unsigned(row, 1)? })
+        })?;
+        Ok(found.unwrap_or_default())
+    }
+
+    fn document_after(&self, number: u64) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT number FROM document WHERE number > ?1 ORDER BY number LIMIT 1";
+        self.one(sql, [signed(number)?], |row| unsigned(row, 0))
     }
 
     fn batch(&self, id: &BatchId) -> Result<Option<BatchRow>, StoreError> {
@@ -178,7 +187,9 @@ impl Read for Tx<'_> {
     fn in_scope(&self, scope: &str, document: u64) -> Result<Option<ScopeRow>, StoreError> {
         let sql = "SELECT document, position, entered FROM scope_document
                    WHERE document = ?1 AND scope = (SELECT id FROM scope WHERE name = ?2)";
-        self.one(sql, params![signed(document)?, scope], scope_row)
+        // A number from a peer may exceed what SQLite can hold: there is no such document then.
+        let Ok(document) = i64::try_from(document) else { return Ok(None) };
+        self.one(sql, params![document, scope], scope_row)
     }
 
     fn left_between(
@@ -247,8 +258,8 @@ impl Write for Tx<'_> {
     }
 
     fn create_document(&mut self, document: &DocumentRow) -> Result<u64, StoreError> {
-        let sql = "INSERT INTO document (record, section, entity, cells, snapshot)
-                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT INTO document (record, section, entity, cells, snapshot, folded_to)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         self.run(
             sql,
             params![
@@ -256,7 +267,8 @@ impl Write for Tx<'_> {
                 document.id.section.as_str(),
                 document.entity,
                 document.cells,
-                document.snapshot
+                document.snapshot,
+                signed(document.folded_to)?
             ],
         )?;
         u64::try_from(self.connection.last_insert_rowid())
@@ -269,8 +281,8 @@ impl Write for Tx<'_> {
     }
 
     fn fold(&mut self, document: u64, snapshot: &[u8], up_to: u64) -> Result<(), StoreError> {
-        let sql = "UPDATE document SET snapshot = ?2 WHERE number = ?1";
-        self.run(sql, params![signed(document)?, snapshot])?;
+        let sql = "UPDATE document SET snapshot = ?2, folded_to = ?3 WHERE number = ?1";
+        self.run(sql, params![signed(document)?, snapshot, signed(up_to)?])?;
         let sql = "UPDATE change SET bytes = NULL WHERE document = ?1 AND position <= ?2";
         self.run(sql, [signed(document)?, signed(up_to)?]).map(drop)
     }

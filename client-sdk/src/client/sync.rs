@@ -1,0 +1,229 @@
+//! What the sync loop asks of the store: to say hello, to send, and to store what comes back. Each call is
+//! one transaction and never waits for a network.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crdt_core::id::ReplicaId;
+use crdt_core::protocol::{Batch, Hello, Page, Receipt, VERSIONS, Welcome};
+use crdt_core::schema::Schema;
+
+use super::Client;
+use crate::error::StoreError;
+use crate::store::incoming::{self, PageApplied};
+use crate::store::meta::Measured;
+use crate::store::projection::tables;
+use crate::store::receipts::{self, ReceiptsApplied};
+use crate::store::restamp::{self, Moment};
+use crate::store::{Author, Durability, Session, dispute, lock, meta, outbox, scope};
+
+/// What became of a welcome.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WelcomeApplied {
+    /// What became of its receipts.
+    pub receipts: ReceiptsApplied,
+    /// Batches that were stamped again because the device's clock was wrong.
+    pub restamped: usize,
+    /// Batches that are sent again because the server lost them.
+    pub again: usize,
+    /// Whether a new schema was taken.
+    pub schema_changed: bool,
+    /// Documents that are still to be fetched whole, beside those that the receipts name.
+    pub fetch: Vec<u64>,
+}
+
+impl Client {
+    /// What to say first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    #[doc(hidden)]
+    pub fn hello(&self, token: String) -> Result<Hello, StoreError> {
+        let state = self.inner.store.state();
+        let (cursor, exceptions) = self.read(scope::cursors)?;
+        Ok(Hello {
+            versions: VERSIONS.to_vec(),
+            token,
+            replica: state.meta.replica,
+            lease: state.meta.lease,
+            epoch: state.meta.epoch,
+            receipt: state.meta.receipt,
+            schema_version: state.schema.version(),
+            cursor,
+            exceptions,
+            client: concat!("fieldbook-sdk/", env!("CARGO_PKG_VERSION")).to_owned(),
+        })
+    }
+
+    /// Stores the server's answer to hello; `round_trip_ms` is how long it took.
+    ///
+    /// # Errors
+    /// When the store cannot write, the schema cannot be used, or the server takes the user for somebody
+    /// else; nothing is stored then.
+    #[doc(hidden)]
+    pub fn apply_welcome(
+        &self,
+        welcome: &Welcome,
+        round_trip_ms: u64,
+    ) -> Result<WelcomeApplied, StoreError> {
+        let clock = &self.inner.config.clock;
+        let delay = i64::try_from(round_trip_ms / 2).unwrap_or(0);
+        let server = welcome.server_time.plus_millis(delay);
+        let moment = Moment { server, monotonic_ms: clock.monotonic_ms(), boot: clock.boot() };
+        let measured = Measured { offset: server.since(clock.wall()), at: server };
+        self.write(Durability::Full, |session| {
+            if welcome.member != session.state.meta.member {
+                return Err(StoreError::NotYours { what: "member" });
+            }
+            let mut applied = WelcomeApplied::default();
+            applied.again = adopt_epoch(session, welcome)?;
+            adopt_member(session, welcome)?;
+            applied.schema_changed = adopt_schema(session, welcome)?;
+            scope::adopt(&session.tx, &welcome.scopes)?;
+            session.state.meta.lease = Some(welcome.lease);
+            session.state.meta.policy_version = welcome.policy_version;
+            session.state.meta.backed_up_to = welcome.backed_up_to;
+            applied.receipts = receipts::apply(session, &welcome.receipts, server)?;
+            let before = session.state.meta.clock.replace(measured);
+            applied.restamped = restamp::correct(session, &moment, measured, before)?;
+            let limit = crdt_core::limits::PAGE_ENTRIES_MAX;
+            applied.fetch = incoming::to_fetch(&session.tx, limit)?;
+            applied.fetch.retain(|number| !applied.receipts.fetch.contains(number));
+            Ok(applied)
+        })
+    }
+
+    /// Stores answers to batches.
+    ///
+    /// # Errors
+    /// When the store cannot write; nothing is stored then.
+    #[doc(hidden)]
+    pub fn apply_receipts(&self, receipts: &[Receipt]) -> Result<ReceiptsApplied, StoreError> {
+        let wall = self.inner.config.clock.wall();
+        self.write(Durability::Full, |session| {
+            let now = wall.plus_millis(session.state.meta.offset());
+            receipts::apply(session, receipts, now)
+        })
+    }
+
+    /// Stores a page with its cursors.
+    ///
+    /// # Errors
+    /// When the store cannot write; nothing is stored then, and the page comes again.
+    #[doc(hidden)]
+    pub fn apply_page(&self, page: &Page) -> Result<PageApplied, StoreError> {
+        self.write(Durability::Normal, |session| incoming::apply(session, page))
+    }
+
+    /// Batches to send after the one with number `after`: at most so many, and so many bytes unless the
+    /// first alone is larger.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    #[doc(hidden)]
+    pub fn outbox(
+        &self,
+        after: u64,
+        batches_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Batch>, StoreError> {
+        let state = self.inner.store.state();
+        self.read(|connection| outbox::to_send(connection, &state, after, batches_max, bytes_max))
+    }
+
+    /// Makes the file a replica of its own, after the server said that it is a copy: new actors, the same
+    /// batches under their names.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    #[doc(hidden)]
+    pub fn become_new_replica(&self) -> Result<(), StoreError> {
+        let mut bytes = [0; 12];
+        lock(&self.inner.config.entropy).fill(&mut bytes);
+        self.write(Durability::Full, |session| {
+            let old = session.state.meta.replica;
+            let author = session.state.authors.get(&old).cloned();
+            let name = author.map_or_else(String::new, |author| author.name);
+            let author = Author { member: session.state.meta.member, name };
+            session.state.meta.replica = ReplicaId(bytes);
+            session.state.meta.incarnation = 0;
+            session.state.meta.lease = None;
+            session.state.meta.receipt = 0;
+            outbox::store_author(&session.tx, ReplicaId(bytes), &author)?;
+            Arc::make_mut(&mut session.state.authors).insert(ReplicaId(bytes), author);
+            restamp::write_again(session, &BTreeMap::new())
+        })
+    }
+
+    /// A note that sync keeps about itself.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    #[doc(hidden)]
+    pub fn status_row(&self, key: &str) -> Result<Option<String>, StoreError> {
+        self.read(|connection| meta::text(connection, &format!("status.{key}")))
+    }
+
+    /// Keeps a note that sync makes about itself; `None` forgets it.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    #[doc(hidden)]
+    pub fn set_status_row(&self, key: &str, value: Option<&str>) -> Result<(), StoreError> {
+        self.write(Durability::Normal, |session| {
+            meta::put(&session.tx, &format!("status.{key}"), &value)
+        })
+    }
+
+    /// Documents that could not be applied, not even as a whole.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    #[doc(hidden)]
+    pub fn broken_count(&self) -> Result<u64, StoreError> {
+        self.read(incoming::broken)
+    }
+
+    /// How many disputes wait for the user.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    #[doc(hidden)]
+    pub fn dispute_count(&self) -> Result<u64, StoreError> {
+        self.read(dispute::count)
+    }
+}
+
+/// A log that the device does not know: the server was restored. Cursors go back to where the logs part, and
+/// what was accepted beyond is sent again. Gives how many batches that is.
+fn adopt_epoch(session: &mut Session<'_>, welcome: &Welcome) -> Result<usize, StoreError> {
+    let known = session.state.meta.epoch.replace(welcome.epoch);
+    let Some(known) = known.filter(|known| *known != welcome.epoch) else { return Ok(0) };
+    let ended = welcome.lineage.iter().find(|(epoch, _)| *epoch == known);
+    let last = ended.map_or(0, |(_, last)| *last);
+    scope::cut_back(&session.tx, last)?;
+    // The restored server numbers its receipts from where its backup ended.
+    session.state.meta.receipt = 0;
+    outbox::send_again(session, last)
+}
+
+fn adopt_member(session: &mut Session<'_>, welcome: &Welcome) -> Result<(), StoreError> {
+    let replica = session.state.meta.replica;
+    let author = Author { member: welcome.member, name: welcome.member_name.clone() };
+    if session.state.authors.get(&replica) != Some(&author) {
+        outbox::store_author(&session.tx, replica, &author)?;
+        Arc::make_mut(&mut session.state.authors).insert(replica, author);
+    }
+    Ok(())
+}
+
+/// Takes the server's schema: tables are altered in place, and documents that did not fit get another try.
+fn adopt_schema(session: &mut Session<'_>, welcome: &Welcome) -> Result<bool, StoreError> {
+    let Some(text) = &welcome.schema else { return Ok(false) };
+    let schema = Schema::parse(text, "the server's schema")?;
+    meta::put(&session.tx, "schema", text)?;
+    session.state.schema = Arc::new(schema);
+    tables::ensure(&session.tx, &session.state)?;
+    incoming::try_broken_again(&session.tx)?;
+    Ok(true)
+}

@@ -1,0 +1,122 @@
+//! Disputes: refused batches, kept for their user with what was tried and why it was refused.
+
+use std::collections::BTreeMap;
+
+use crdt_core::id::{BatchId, RecordId};
+use crdt_core::schema::Entity;
+use crdt_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::edits::Edits;
+use crate::error::EditError;
+use crate::plain::from_plain;
+
+/// A refused batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dispute {
+    /// Names the dispute on this device.
+    pub id: i64,
+    /// The batch that was refused.
+    pub batch: BatchId,
+    /// Why it is here.
+    pub kind: DisputeKind,
+    /// When the edit was made.
+    pub created_at: Timestamp,
+    /// What was refused, and why: at least one reason.
+    pub reasons: Vec<DisputeReason>,
+    /// What was tried, by record.
+    pub tried: Vec<Tried>,
+}
+
+/// Why a batch became a dispute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisputeKind {
+    /// The server refused it.
+    Refused,
+    /// It builds on one that was refused or replaced.
+    DependsOnRefused,
+}
+
+/// One reason of a refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DisputeReason {
+    /// A stable word.
+    pub code: String,
+    /// A sentence.
+    pub text: String,
+    /// The record that it is about.
+    pub record: Option<RecordId>,
+    /// The field that it is about.
+    pub field: Option<String>,
+}
+
+/// What a batch tried to do to one record. Values are in their plain spelling.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tried {
+    /// The record.
+    pub record: RecordId,
+    /// Its entity.
+    pub entity: String,
+    /// Whether the batch created it.
+    #[serde(default)]
+    pub created: bool,
+    /// Whether it deleted (true) or restored (false) it.
+    #[serde(default)]
+    pub deleted: Option<bool>,
+    /// Fields and the values that were tried.
+    #[serde(default)]
+    pub values: BTreeMap<String, Json>,
+    /// What these fields say without the batch.
+    #[serde(default)]
+    pub old: BTreeMap<String, Json>,
+    /// Members that were added (true) or removed (false), by `set/member`.
+    #[serde(default)]
+    pub members: BTreeMap<String, bool>,
+    /// Counters and by how much they were incremented.
+    #[serde(default)]
+    pub increments: BTreeMap<String, i64>,
+    /// Prose and what it said with the batch.
+    #[serde(default)]
+    pub texts: BTreeMap<String, String>,
+}
+
+impl Tried {
+    pub(crate) fn new(record: RecordId, entity: &str) -> Self {
+        Self {
+            record,
+            entity: entity.to_owned(),
+            created: false,
+            deleted: None,
+            values: BTreeMap::new(),
+            old: BTreeMap::new(),
+            members: BTreeMap::new(),
+            increments: BTreeMap::new(),
+            texts: BTreeMap::new(),
+        }
+    }
+
+    /// The edits that try it once more.
+    pub(crate) fn edits(&self, entity: &Entity) -> Result<Edits, EditError> {
+        let mut edits = Edits::new();
+        for (key, plain) in &self.values {
+            let unknown =
+                || EditError::UnknownField { entity: entity.name.clone(), field: key.clone() };
+            let field = entity.field(key).ok_or_else(unknown)?;
+            let value = from_plain(field, plain)
+                .map_err(|violation| EditError::Invalid { field: key.clone(), violation })?;
+            edits = edits.set(key.clone(), value);
+        }
+        for (key, added) in &self.members {
+            let Some((set, member)) = key.split_once('/') else { continue };
+            edits = if *added { edits.add(set, member) } else { edits.remove(set, member) };
+        }
+        for (counter, by) in &self.increments {
+            edits = edits.increment(counter.clone(), *by);
+        }
+        for (text, contents) in &self.texts {
+            edits = edits.set_text(text.clone(), contents.clone());
+        }
+        Ok(edits)
+    }
+}

@@ -1,0 +1,244 @@
+//! The loop between engine and world: waits for whatever happens first, lets the engine decide, acts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crdt_core::protocol::{Goodbye, Message, encode_frame};
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinSet, spawn_blocking};
+
+use super::endpoint::{Endpoint, Socket};
+use super::link::{Link, Stuck};
+use super::slot::Occupied;
+use crate::clock::Clock;
+use crate::config::{TokenProvider, TokenProviderError};
+use crate::engine::{ConnectFailure, ConnectionId, Input, Nudge, Outward, SyncLoop, TokenFailure};
+use crate::notify::Subscription;
+
+/// What a sync runs with.
+pub(super) struct Wiring {
+    pub(super) endpoint: Endpoint,
+    pub(super) tokens: Arc<dyn TokenProvider>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Says when there is something new to send, and when the client is closed.
+    pub(super) edits: Subscription,
+    /// What the app says.
+    pub(super) nudges: mpsc::Receiver<Nudge>,
+    /// Resolves, or is dropped, when sync is no longer wanted.
+    pub(super) stop: oneshot::Receiver<()>,
+    /// Held until nothing of the sync is left.
+    pub(super) occupied: Occupied,
+}
+
+/// Runs until it is told to stop or the client is closed.
+pub(super) async fn run(mut sync: SyncLoop, wiring: Wiring) {
+    let Wiring { endpoint, tokens, clock, edits, nudges, stop, occupied } = wiring;
+    let signals = Signals { edits, nudges, stop };
+    let mut world = World::new(endpoint, tokens, Arc::clone(&clock), signals);
+    let mut inputs = vec![Input::Start];
+    loop {
+        let stops = inputs.iter().any(|input| matches!(input, Input::Stop));
+        let now = clock.monotonic_ms();
+        // The store may wait for the disk: meanwhile the socket is still read, into a bounded queue.
+        let decided = spawn_blocking(move || {
+            let outward: Vec<Outward> =
+                inputs.into_iter().flat_map(|input| sync.handle(now, input)).collect();
+            (sync, outward)
+        });
+        let outward;
+        (sync, outward) = match decided.await {
+            Ok(decided) => decided,
+            Err(fault) => {
+                tracing::error!(%fault, "sync has ended by a fault of its own");
+                break;
+            }
+        };
+        outward.into_iter().for_each(|one| world.act(one));
+        if stops {
+            break;
+        }
+        inputs = world.next().await;
+    }
+    world.leave().await;
+    drop(occupied);
+}
+
+/// What comes from the app.
+struct Signals {
+    edits: Subscription,
+    nudges: mpsc::Receiver<Nudge>,
+    stop: oneshot::Receiver<()>,
+}
+
+/// Everything outside: the connection, the app's token, the alarm.
+struct World {
+    endpoint: Endpoint,
+    tokens: Arc<dyn TokenProvider>,
+    clock: Arc<dyn Clock>,
+    signals: Signals,
+    token: Option<BoxFuture<'static, Result<String, TokenProviderError>>>,
+    attempt: Option<Attempt>,
+    link: Option<(ConnectionId, Link)>,
+    events: mpsc::Receiver<Input>,
+    events_sender: mpsc::Sender<Input>,
+    wake_at: Option<u64>,
+    /// What could not be sent is noticed at the next step.
+    stuck: Option<ConnectionId>,
+    /// Connections that are saying goodbye.
+    leaving: JoinSet<()>,
+}
+
+/// A connection being made.
+struct Attempt {
+    id: ConnectionId,
+    connecting: BoxFuture<'static, Result<Socket, ConnectFailure>>,
+}
+
+impl World {
+    fn new(
+        endpoint: Endpoint,
+        tokens: Arc<dyn TokenProvider>,
+        clock: Arc<dyn Clock>,
+        signals: Signals,
+    ) -> Self {
+        let (events_sender, events) = mpsc::channel(EVENTS_MAX);
+        Self {
+            endpoint,
+            tokens,
+            clock,
+            signals,
+            token: None,
+            attempt: None,
+            link: None,
+            events,
+            events_sender,
+            wake_at: None,
+            stuck: None,
+            leaving: JoinSet::new(),
+        }
+    }
+
+    /// Does one thing that the engine asked for. Nothing here waits.
+    fn act(&mut self, outward: Outward) {
+        match outward {
+            Outward::FetchToken => self.token = Some(self.tokens.token()),
+            Outward::Connect(id) => {
+                let connecting = Box::pin(self.endpoint.clone().connect());
+                self.attempt = Some(Attempt { id, connecting });
+            }
+            Outward::Send(frame) => self.on_link(|link| link.send(frame)),
+            Outward::Ping => self.on_link(Link::ping),
+            Outward::Disconnect { goodbye } => {
+                self.attempt = None;
+                self.hang_up(goodbye);
+            }
+            Outward::WakeAt(at) => self.wake_at = Some(at),
+        }
+    }
+
+    fn on_link(&mut self, act: impl FnOnce(&Link) -> Result<(), Stuck>) {
+        // Without a connection its end is on the way to the engine.
+        let Some((id, link)) = &self.link else { return };
+        if act(link) == Err(Stuck) {
+            self.stuck = Some(*id);
+        }
+    }
+
+    fn hang_up(&mut self, goodbye: Option<Goodbye>) {
+        if let Some((_, link)) = self.link.take() {
+            let last = goodbye.map(|goodbye| encode_frame(&Message::Goodbye(goodbye)));
+            self.leaving.spawn(link.close(last));
+        }
+    }
+
+    /// Waits for whatever happens first, and takes what else has happened by then.
+    async fn next(&mut self) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        if let Some(id) = self.stuck.take() {
+            inputs.push(Input::Disconnected(id, "the connection takes nothing any more".into()));
+        }
+        while inputs.is_empty() {
+            inputs.extend(self.happens().await);
+            while let Ok(event) = self.events.try_recv() {
+                inputs.push(event);
+            }
+        }
+        let link = self.link.as_ref().map(|(id, _)| *id);
+        let ended =
+            |input: &Input| matches!(input, Input::Disconnected(id, _) if Some(*id) == link);
+        if inputs.iter().any(ended) {
+            self.hang_up(None);
+        }
+        inputs
+    }
+
+    /// One thing that happens; nothing when it does not concern the engine.
+    async fn happens(&mut self) -> Option<Input> {
+        let Signals { edits, nudges, stop } = &mut self.signals;
+        let alarm = self.wake_at.map(|at| at.saturating_sub(self.clock.monotonic_ms()));
+        tokio::select! {
+            biased;
+            // What comes from the network stands last: it could come without end, and is taken along with
+            // whatever else happens.
+            _ = stop => Some(Input::Stop),
+            token = pending_or(self.token.as_mut()) => {
+                self.token = None;
+                Some(Input::TokenReady(token.map_err(token_failure)))
+            }
+            made = pending_or(self.attempt.as_mut().map(|attempt| &mut attempt.connecting)) => {
+                let id = self.attempt.take()?.id;
+                Some(match made {
+                    Ok(socket) => {
+                        self.link = Some((id, Link::open(id, socket, self.events_sender.clone())));
+                        Input::Connected(id)
+                    }
+                    Err(failure) => Input::ConnectFailed(id, failure),
+                })
+            }
+            Some(nudge) = nudges.recv() => Some(Input::Nudge(nudge)),
+            changes = edits.next() => match changes {
+                None => Some(Input::Stop),
+                Some(changes) => changes.local.then_some(Input::Nudge(Nudge::Edited)),
+            },
+            () = sleep(alarm) => {
+                self.wake_at = None;
+                Some(Input::Tick)
+            }
+            Some(_) = self.leaving.join_next() => None,
+            Some(event) = self.events.recv() => Some(event),
+        }
+    }
+
+    /// Ends what is left, within the time that a goodbye may take.
+    async fn leave(mut self) {
+        self.hang_up(None);
+        while self.leaving.join_next().await.is_some() {}
+    }
+}
+
+/// The future when there is one; otherwise it never resolves.
+async fn pending_or<F: Future + Unpin>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep(millis: Option<u64>) {
+    match millis {
+        Some(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn token_failure(error: TokenProviderError) -> TokenFailure {
+    let text = error.to_string();
+    match error {
+        TokenProviderError::SignInNeeded => TokenFailure::SignIn(text),
+        TokenProviderError::Unavailable(_) => TokenFailure::Unavailable(text),
+    }
+}
+
+/// Frames read ahead of the store: each may take a megabyte.
+const EVENTS_MAX: usize = 8;

@@ -1,0 +1,54 @@
+//! What a sync needs of the device it runs on.
+
+use crdt_core::protocol::{Batch, Hello, Page, Receipt, Welcome};
+use crdt_core::time::Timestamp;
+
+use super::input::StoreFailure;
+use crate::status::SyncError;
+use crate::unsent::Unsent;
+
+/// The device's side of sync. Whatever fails has not happened.
+pub(crate) trait Device: Send {
+    /// What the device believes the time is.
+    fn wall(&self) -> Timestamp;
+
+    /// What to say first, from what is stored.
+    fn hello(&self, token: String) -> Result<Hello, StoreFailure>;
+
+    /// Stores a welcome durably; gives the documents to fetch whole.
+    fn store_welcome(
+        &self,
+        welcome: &Welcome,
+        round_trip_ms: u64,
+    ) -> Result<Vec<u64>, StoreFailure>;
+
+    /// Stores receipts durably; gives the documents to fetch whole.
+    fn store_receipts(&self, receipts: &[Receipt]) -> Result<Vec<u64>, StoreFailure>;
+
+    /// Applies a page and its cursors in one transaction; gives the documents to fetch whole.
+    fn store_page(&self, page: Page) -> Result<Vec<u64>, StoreFailure>;
+
+    /// Makes this database a replica of its own: new actors, the same batches.
+    fn renew_replica(&self) -> Result<(), StoreFailure>;
+
+    /// Batches that were not answered, in the outbox's order.
+    fn outbox(&self, after: u64, batches: usize, bytes: usize) -> Result<Vec<Batch>, StoreFailure>;
+
+    /// What there is to tell the user.
+    fn counts(&self) -> Result<Counts, StoreFailure>;
+
+    /// Keeps these two for after a restart.
+    fn remember(
+        &self,
+        last_synced: Option<Timestamp>,
+        last_error: Option<&SyncError>,
+    ) -> Result<(), StoreFailure>;
+}
+
+/// What there is to tell the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counts {
+    pub(crate) unsent: Unsent,
+    pub(crate) broken_records: u64,
+    pub(crate) disputes: u64,
+}

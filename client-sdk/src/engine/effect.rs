@@ -1,0 +1,94 @@
+//! Everything that the engine may ask for.
+
+use crdt_core::protocol::{Goodbye, Page, Receipt, Welcome};
+
+use super::ConnectionId;
+use crate::status::{SyncErrorKind, SyncPhase};
+
+/// One thing to do, in the order in which it was returned.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// To be done outside: network, time, the app.
+    Outward(Outward),
+    /// To be done by the store.
+    Store(StoreWork),
+    /// To be shown.
+    Status(StatusChange),
+}
+
+/// What is to be done outside of the device's store.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outward {
+    /// Ask the app for a token; answer with `TokenReady`. A later one replaces it.
+    FetchToken,
+    /// Connect; answer with `Connected` or `ConnectFailed`.
+    Connect(ConnectionId),
+    /// Send one binary message on the connection.
+    Send(Vec<u8>),
+    /// Ping the peer on the connection; its answer is `Heard`.
+    Ping,
+    /// End the connection, or the attempt, after sending the goodbye. It needs no answer.
+    Disconnect {
+        /// What to tell the peer.
+        goodbye: Option<Goodbye>,
+    },
+    /// Give `Tick` at this time (as of `now`); replaces the time asked for before. An early or a second
+    /// tick does no harm.
+    WakeAt(u64),
+}
+
+/// What the store is to do. Never is more than one of these unanswered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StoreWork {
+    /// Put the hello together; answer with `HelloReady`.
+    PrepareHello {
+        /// Who the user is.
+        token: String,
+    },
+    /// Store a welcome durably; answer with `WelcomeStored`.
+    StoreWelcome {
+        /// What came.
+        welcome: Box<Welcome>,
+        /// From sending the hello to hearing the answer, milliseconds.
+        round_trip_ms: u64,
+    },
+    /// Store receipts durably; answer with `ReceiptsStored`.
+    StoreReceipts(Vec<Receipt>),
+    /// Apply a page and its cursors in one transaction; answer with `PageStored`.
+    StorePage {
+        /// The page's number in its session.
+        number: u64,
+        /// What came.
+        page: Page,
+    },
+    /// Make this database a replica of its own, since the server knows it as a copy; answer with
+    /// `ReplicaRenewed`.
+    RenewReplica,
+    /// Read batches that were not answered; answer with `OutboxRead`.
+    ReadOutbox {
+        /// Those with greater numbers.
+        after: u64,
+        /// At most so many.
+        batches: usize,
+        /// At most so large in all, bytes; the first one always.
+        bytes: usize,
+    },
+}
+
+/// What changed for those who watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StatusChange {
+    /// Sync does something else now.
+    Phase(SyncPhase),
+    /// Something went wrong.
+    Failed {
+        /// For programs.
+        kind: SyncErrorKind,
+        /// For people.
+        text: String,
+        /// When the next attempt comes (as of `now`); nothing when it waits for somebody.
+        retry_at: Option<u64>,
+    },
+    /// Everything was sent and answered, and everything new has come.
+    Synced,
+}

@@ -1,0 +1,285 @@
+//! A session after its welcome: pushes, receipts, pages and acknowledgements.
+//!
+//! It decides what goes into the store's queue and what is sent; how the session ends is the parent's work.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crdt_core::id::BatchId;
+use crdt_core::limits;
+use crdt_core::protocol::{Ack, Batch, Fetch, Message, PagePart, Push, Receipt, Staged, Welcome};
+
+use super::ConnectionId;
+use super::jobs::{Job, Jobs, Refused};
+use super::standing::Standing;
+
+/// A session after its welcome.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) connection: ConnectionId,
+    /// When the welcome came.
+    pub(super) since: u64,
+    /// Nothing before the welcome is stored, since it decides how batches are stamped.
+    standing: Option<Standing>,
+    /// The log's last position, as far as is known.
+    head: u64,
+    batches_max: usize,
+    pages_max: u64,
+    staged: Staged,
+    page: Marks,
+    receipt: Marks,
+    in_flight: BTreeMap<BatchId, InFlight>,
+    outbox: Outbox,
+    /// What was asked for in this session: a document that cannot be applied is asked for once.
+    fetched: BTreeSet<u64>,
+}
+
+/// How far something has come; each at most the one before.
+#[derive(Debug, Default, Clone, Copy)]
+struct Marks {
+    received: u64,
+    stored: u64,
+    acknowledged: u64,
+}
+
+/// A batch that was sent and whose answer is not stored yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct InFlight {
+    number: u64,
+    answer: Answer,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Awaited,
+    Received,
+}
+
+/// What is known of the outbox.
+#[derive(Debug, Clone, Copy)]
+struct Outbox {
+    /// Up to here everything was sent in this session, or answered.
+    sent: u64,
+    knowledge: Knowledge,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Knowledge {
+    /// There may be more to send.
+    Unread,
+    /// It is being read.
+    Reading,
+    /// It is being read, and may have changed since.
+    ReadingStale,
+    /// Nothing more is to be sent until something changes.
+    Dry,
+}
+
+impl Live {
+    /// Begins a session. The welcome goes first into the store's queue, then uploads, then what comes.
+    pub(super) fn begin(
+        connection: ConnectionId,
+        now: u64,
+        welcome: &Welcome,
+        receipt: u64,
+    ) -> Self {
+        let receipt_last = welcome.receipts.last().map_or(receipt, |receipt| receipt.number);
+        let batches = usize::try_from(welcome.limits.batches_in_flight).unwrap_or(usize::MAX);
+        Self {
+            connection,
+            since: now,
+            standing: None,
+            head: welcome.head,
+            batches_max: batches.clamp(1, limits::BATCHES_IN_FLIGHT_MAX),
+            pages_max: u64::from(welcome.limits.pages_in_flight).clamp(1, PAGES_HELD_MAX),
+            staged: Staged::default(),
+            page: Marks::default(),
+            receipt: Marks { received: receipt_last, stored: receipt, acknowledged: receipt },
+            in_flight: BTreeMap::new(),
+            outbox: Outbox { sent: 0, knowledge: Knowledge::Unread },
+            fetched: BTreeSet::new(),
+        }
+    }
+
+    /// A batch was added to the outbox.
+    pub(super) fn edited(&mut self) {
+        self.outbox.knowledge = match self.outbox.knowledge {
+            Knowledge::Unread | Knowledge::Dry => Knowledge::Unread,
+            Knowledge::Reading | Knowledge::ReadingStale => Knowledge::ReadingStale,
+        };
+    }
+
+    /// A part of a page came.
+    pub(super) fn take_part(&mut self, part: PagePart, jobs: &mut Jobs) -> Result<(), String> {
+        if part.page != self.page.received + 1 {
+            return Err(format!("page {} came after page {}", part.page, self.page.received));
+        }
+        if self.page.received - self.page.acknowledged >= self.pages_max {
+            return Err(format!("more than {} pages are not acknowledged", self.pages_max));
+        }
+        let taken = self.staged.take(part).map_err(|error| error.to_string())?;
+        if let Some((number, page)) = taken {
+            self.page.received = number;
+            jobs.store_page(number, page);
+        }
+        Ok(())
+    }
+
+    /// Receipts came.
+    pub(super) fn take_receipts(
+        &mut self,
+        receipts: Vec<Receipt>,
+        jobs: &mut Jobs,
+    ) -> Result<(), String> {
+        for receipt in &receipts {
+            if receipt.number <= self.receipt.received {
+                let last = self.receipt.received;
+                return Err(format!("receipt {} came after receipt {last}", receipt.number));
+            }
+            self.receipt.received = receipt.number;
+            let sent = self.in_flight.get_mut(&receipt.batch);
+            let Some(sent) = sent.filter(|sent| sent.answer == Answer::Awaited) else {
+                return Err(format!("receipt {} is for nothing that was sent", receipt.number));
+            };
+            sent.answer = Answer::Received;
+        }
+        if !receipts.is_empty() {
+            jobs.store_receipts(receipts);
+        }
+        Ok(())
+    }
+
+    /// The welcome is stored.
+    pub(super) fn welcome_stored(&mut self, standing: Standing, fetch: &[u64]) -> Vec<Message> {
+        self.standing = Some(standing);
+        self.receipt.stored = self.receipt.received;
+        self.fetch(fetch)
+    }
+
+    /// Receipts or a page are stored.
+    pub(super) fn stored(&mut self, job: Job, fetch: &[u64]) -> Vec<Message> {
+        match job {
+            Job::Receipts { last, batches, refused } => {
+                self.receipt.stored = last;
+                for batch in batches {
+                    self.in_flight.remove(&batch);
+                }
+                if refused == Refused::Some {
+                    // Batches that depended on it were written anew, under numbers that were sent before.
+                    self.outbox.sent = 0;
+                    self.edited();
+                }
+            }
+            Job::Page { number, cursors, head, .. } => {
+                self.page.stored = number;
+                self.head = self.head.max(head);
+                if let Some(standing) = &mut self.standing {
+                    standing.move_to(&cursors);
+                }
+            }
+            Job::Hello | Job::Welcome | Job::Renewal | Job::Outbox => {}
+        }
+        self.fetch(fetch)
+    }
+
+    /// The outbox was read: what comes next and fits.
+    pub(super) fn outbox_read(&mut self, batches: Vec<Batch>) -> Vec<Message> {
+        let stale = self.outbox.knowledge == Knowledge::ReadingStale;
+        let mut room = self.room();
+        let mut fresh = Vec::new();
+        let before = self.outbox.sent;
+        for batch in batches.into_iter().filter(|batch| batch.number > before) {
+            if self.in_flight.contains_key(&batch.id) {
+                self.outbox.sent = batch.number;
+                continue;
+            }
+            if room == 0 {
+                break;
+            }
+            room -= 1;
+            self.outbox.sent = batch.number;
+            let sent = InFlight { number: batch.number, answer: Answer::Awaited };
+            self.in_flight.insert(batch.id, sent);
+            fresh.push(batch);
+        }
+        // Only a read that finds nothing says that there is nothing.
+        let more = stale || self.outbox.sent > before;
+        self.outbox.knowledge = if more { Knowledge::Unread } else { Knowledge::Dry };
+        self.pushes(fresh)
+    }
+
+    /// What follows from all that has happened: reading on, and acknowledging what is stored.
+    pub(super) fn settle(&mut self, jobs: &mut Jobs) -> Option<Message> {
+        let room = self.room();
+        if self.outbox.knowledge == Knowledge::Unread && room > 0 {
+            let after = self.outbox.sent;
+            // After a refusal the outbox is read again from its beginning, over what is under way.
+            let passed = self.in_flight.values().filter(|sent| sent.number > after).count();
+            jobs.read_outbox(after, room + passed, PUSH_BYTES);
+            self.outbox.knowledge = Knowledge::Reading;
+        }
+        // A push says which receipts are stored as well, so they wait for one that may follow.
+        let quiet = self.outbox.knowledge == Knowledge::Dry && self.in_flight.is_empty();
+        let receipts_wait = self.receipt.stored > self.receipt.acknowledged && quiet;
+        if self.page.stored > self.page.acknowledged || receipts_wait {
+            self.page.acknowledged = self.page.stored;
+            self.receipt.acknowledged = self.receipt.stored;
+            return Some(Message::Ack(Ack {
+                page: self.page.stored,
+                receipt: self.receipt.stored,
+            }));
+        }
+        None
+    }
+
+    /// Whether everything new has come.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.standing.as_ref().is_some_and(|standing| standing.reaches(self.head))
+    }
+
+    /// Whether everything was sent and answered as well.
+    pub(super) fn is_synced(&self) -> bool {
+        let sent = self.outbox.knowledge == Knowledge::Dry && self.in_flight.is_empty();
+        self.is_caught_up() && sent
+    }
+
+    fn room(&self) -> usize {
+        self.batches_max.saturating_sub(self.in_flight.len())
+    }
+
+    fn fetch(&mut self, documents: &[u64]) -> Vec<Message> {
+        let fetched = &mut self.fetched;
+        let new: Vec<u64> =
+            documents.iter().copied().filter(|number| fetched.insert(*number)).collect();
+        let messages = new.chunks(limits::PAGE_ENTRIES_MAX);
+        messages.map(|some| Message::Fetch(Fetch { documents: some.to_vec() })).collect()
+    }
+
+    fn pushes(&mut self, batches: Vec<Batch>) -> Vec<Message> {
+        let mut pushes: Vec<(usize, Push)> = Vec::new();
+        for batch in batches {
+            let size = batch.byte_len();
+            match pushes.last_mut() {
+                Some((bytes, push)) if *bytes + size <= PUSH_BYTES => {
+                    *bytes += size;
+                    push.batches.push(batch);
+                }
+                _ => {
+                    let receipt = self.receipt.stored;
+                    self.receipt.acknowledged = receipt;
+                    pushes.push((size, Push { batches: vec![batch], receipt }));
+                }
+            }
+        }
+        pushes.into_iter().map(|(_, push)| Message::Push(push)).collect()
+    }
+}
+
+/// What a push aims for, bytes before compression: half a frame, so that the largest batch still fits one.
+const PUSH_BYTES: usize = limits::FRAME_BYTES_MAX / 2;
+/// Pages that may be held until they are stored, whatever the server says: each may take
+/// [`limits::PAGE_BYTES_MAX`].
+const PAGES_HELD_MAX: u64 = 16;
+
+const _: () = assert!(limits::BATCH_BYTES_MAX <= PUSH_BYTES);
+const _: () = assert!(limits::BATCHES_IN_FLIGHT_MAX <= limits::PUSH_BATCHES_MAX);
+const _: () = assert!(limits::PAGES_IN_FLIGHT_MAX as u64 <= PAGES_HELD_MAX);

@@ -1,0 +1,215 @@
+//! The `dispute` table, and what a batch tried, read back from its changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crdt_core::id::{BatchId, RecordId};
+use crdt_core::record::{Action, Cells, Change, DELETED, Live, Value, hydrate};
+use crdt_core::schema::{Entity, Schema};
+use crdt_core::time::Timestamp;
+use rusqlite::{Connection, Row};
+use serde_json::Value as Json;
+
+use super::outbox::{BatchChange, OutboxRow, cells_of};
+use super::projection::CREATED_AT;
+use super::{Session, fixed};
+use crate::dispute::{Dispute, DisputeKind, DisputeReason, Tried};
+use crate::error::StoreError;
+use crate::plain::to_plain;
+
+/// What a batch tried, by record; read before it is taken back.
+pub(crate) fn tried(
+    connection: &Connection,
+    schema: &Schema,
+    changes: &[BatchChange],
+) -> Result<Vec<Tried>, StoreError> {
+    let mut by_record: BTreeMap<RecordId, Tried> = BTreeMap::new();
+    let mut cells: BTreeMap<i64, Cells> = BTreeMap::new();
+    for change in changes {
+        if !cells.contains_key(&change.document) {
+            cells.insert(change.document, cells_of(connection, change.document)?);
+        }
+        let now = &cells[&change.document];
+        let entity = schema.entity(&change.entity);
+        // What cannot be read is in the export as it was stored.
+        let Ok(read) = change.stored.read(entity, now) else { continue };
+        let record = change.id.record;
+        let tried = by_record.entry(record).or_insert_with(|| Tried::new(record, &change.entity));
+        note(tried, &read, now);
+    }
+    Ok(by_record.into_values().collect())
+}
+
+fn note(tried: &mut Tried, change: &Change, now: &Cells) {
+    if change.as_seed().is_some() {
+        return;
+    }
+    for op in &change.ops {
+        match &op.action {
+            Action::Put(_) if op.key == DELETED => tried.deleted = Some(true),
+            Action::Remove if op.key == DELETED => tried.deleted = Some(false),
+            Action::Put(_) if op.key.starts_with('$') => tried.created |= op.key == CREATED_AT,
+            Action::Put(_) if op.key.contains('/') => {
+                tried.members.insert(op.key.clone(), true);
+            }
+            Action::Put(scalar) => {
+                tried.values.insert(op.key.clone(), to_plain(&Value::from(scalar.clone())));
+            }
+            Action::Remove => {
+                tried.members.insert(op.key.clone(), false);
+            }
+            Action::Increment(by) => {
+                let total = tried.increments.entry(op.key.clone()).or_insert(0);
+                *total = total.saturating_add(*by);
+            }
+            Action::Insert { .. } | Action::Erase { .. } | Action::MakeText => {
+                let says = now.live(&op.key).iter().find_map(|live| match &live.value {
+                    Live::Text(contents) => Some(contents.clone()),
+                    Live::Scalar(_) => None,
+                });
+                tried.texts.insert(op.key.clone(), says.unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// Notes what the fields say once the batch is taken back.
+pub(crate) fn note_old(tried: &mut Tried, entity: &Entity, cells: &[&Cells]) {
+    let mut values = BTreeMap::new();
+    for cells in cells {
+        values.extend(hydrate(cells, entity));
+    }
+    for key in tried.values.keys() {
+        let old = values.get(key).map_or(Json::Null, to_plain);
+        tried.old.insert(key.clone(), old);
+    }
+}
+
+/// Makes a dispute of a batch.
+pub(crate) fn insert(
+    session: &mut Session<'_>,
+    row: &OutboxRow,
+    kind: DisputeKind,
+    reasons: &[DisputeReason],
+    tried: &[Tried],
+) -> Result<(), StoreError> {
+    let records: Vec<String> = tried.iter().map(|tried| tried.record.to_string()).collect();
+    let sql = "INSERT INTO dispute (batch, kind, created_at, records, reasons, tried)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+               ON CONFLICT (batch) DO UPDATE SET kind = excluded.kind, reasons = excluded.reasons";
+    session.tx.prepare_cached(sql)?.execute((
+        &row.batch.0,
+        kind_word(kind),
+        row.stamp.time.as_millis(),
+        Json::from(records).to_string(),
+        text(&reasons)?,
+        text(&tried)?,
+    ))?;
+    let disputed = std::sync::Arc::make_mut(&mut session.state.disputed);
+    disputed.extend(tried.iter().map(|tried| tried.record));
+    session.changes.table("dispute");
+    Ok(())
+}
+
+/// A late answer for a batch that is a dispute already: its reasons are the server's from now on.
+pub(crate) fn update_reasons(
+    session: &mut Session<'_>,
+    batch: &BatchId,
+    reasons: &[DisputeReason],
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE dispute SET kind = ?2, reasons = ?3 WHERE batch = ?1";
+    let values = (&batch.0, kind_word(DisputeKind::Refused), text(&reasons)?);
+    let found = session.tx.prepare_cached(sql)?.execute(values)? > 0;
+    if found {
+        session.changes.table("dispute");
+    }
+    Ok(found)
+}
+
+/// Forgets a dispute; gives the records that it named.
+pub(crate) fn remove(session: &mut Session<'_>, id: i64) -> Result<(), StoreError> {
+    session.tx.prepare_cached("DELETE FROM dispute WHERE id = ?1")?.execute([id])?;
+    session.state.disputed = std::sync::Arc::new(disputed_records(&session.tx)?);
+    session.changes.table("dispute");
+    Ok(())
+}
+
+/// Forgets what disputes say of a record, as after its erasure.
+pub(crate) fn erase(session: &mut Session<'_>, record: RecordId) -> Result<(), StoreError> {
+    if !session.state.disputed.contains(&record) {
+        return Ok(());
+    }
+    for mut dispute in list(&session.tx)? {
+        let before = dispute.tried.len();
+        dispute.tried.retain(|tried| tried.record != record);
+        if dispute.tried.is_empty() {
+            remove(session, dispute.id)?;
+        } else if dispute.tried.len() < before {
+            let records: Vec<String> =
+                dispute.tried.iter().map(|tried| tried.record.to_string()).collect();
+            let sql = "UPDATE dispute SET records = ?2, tried = ?3 WHERE id = ?1";
+            let values = (dispute.id, Json::from(records).to_string(), text(&dispute.tried)?);
+            session.tx.prepare_cached(sql)?.execute(values)?;
+        }
+    }
+    session.state.disputed = std::sync::Arc::new(disputed_records(&session.tx)?);
+    Ok(())
+}
+
+/// Every dispute in the order in which they came.
+pub(crate) fn list(connection: &Connection) -> Result<Vec<Dispute>, StoreError> {
+    let sql = "SELECT id, batch, kind, created_at, reasons, tried FROM dispute ORDER BY id";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut disputes = Vec::new();
+    while let Some(row) = rows.next()? {
+        disputes.push(read(row)?);
+    }
+    Ok(disputes)
+}
+
+fn read(row: &Row<'_>) -> Result<Dispute, StoreError> {
+    let malformed = |_| StoreError::Malformed("dispute");
+    Ok(Dispute {
+        id: row.get(0)?,
+        batch: BatchId(fixed(&row.get::<_, Vec<u8>>(1)?, "batch id")?),
+        kind: match row.get::<_, String>(2)?.as_str() {
+            "refused" => DisputeKind::Refused,
+            _ => DisputeKind::DependsOnRefused,
+        },
+        created_at: Timestamp::from_millis(row.get(3)?),
+        reasons: serde_json::from_str(&row.get::<_, String>(4)?).map_err(malformed)?,
+        tried: serde_json::from_str(&row.get::<_, String>(5)?).map_err(malformed)?,
+    })
+}
+
+/// The records that some dispute names.
+pub(crate) fn disputed_records(connection: &Connection) -> Result<BTreeSet<RecordId>, StoreError> {
+    let sql = "SELECT j.value FROM dispute, json_each(dispute.records) j";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut records = BTreeSet::new();
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(0)?;
+        records.insert(text.parse().map_err(|_| StoreError::Malformed("dispute"))?);
+    }
+    Ok(records)
+}
+
+/// How many there are.
+pub(crate) fn count(connection: &Connection) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached("SELECT count(*) FROM dispute")?
+        .query_row([], |row| row.get(0))?;
+    Ok(count.cast_unsigned())
+}
+
+const fn kind_word(kind: DisputeKind) -> &'static str {
+    match kind {
+        DisputeKind::Refused => "refused",
+        DisputeKind::DependsOnRefused => "depends_on_refused",
+    }
+}
+
+fn text(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|_| StoreError::Malformed("dispute"))
+}

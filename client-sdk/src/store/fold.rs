@@ -1,0 +1,84 @@
+//! Folding: changes that outgrew the snapshot become part of it; and the check that cells and documents
+//! agree.
+
+use crdt_core::id::DocumentId;
+use crdt_core::record::document::Purpose;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::Session;
+use super::document::{HeldRecord, NewSnapshot, Wanted, identity, record_of, section_of};
+use crate::error::StoreError;
+
+/// What verifying found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VerifyReport {
+    /// Documents that were checked.
+    pub checked: usize,
+    /// Documents whose cells differ from their history, or that cannot be loaded.
+    pub differing: Vec<DocumentId>,
+}
+
+/// Folds the documents with the longest tails: at most `limit`. Gives how many.
+pub(crate) fn fold(session: &mut Session<'_>, limit: usize) -> Result<usize, StoreError> {
+    let sql = "SELECT d.id FROM document d LEFT JOIN _snapshot s ON s.document = d.id
+               WHERE d.tail > 16384 AND d.tail > coalesce(length(s.bytes), 0)
+               ORDER BY d.id LIMIT ?1";
+    let mut statement = session.tx.prepare_cached(sql)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map([limit], |row| row.get(0))?;
+    let rows: Vec<i64> = rows.collect::<Result<_, _>>()?;
+    drop(statement);
+    for row in &rows {
+        let Some((id, section)) = identity(&session.tx, *row)? else { continue };
+        let Some(mut record) = HeldRecord::read(&session.tx, &session.state, id)? else { continue };
+        let Some(held) = record.documents.get_mut(&section) else { continue };
+        let document = held.load(&session.tx, Purpose::Fold, Wanted::Accepted)?;
+        let accepted = held.base.as_ref().unwrap_or(&held.cells);
+        if document.heads() != accepted.heads() {
+            // Never folded away: `verify` names such a document.
+            continue;
+        }
+        held.snapshot = Some(NewSnapshot { heads: document.heads(), bytes: document.save()? });
+        held.dirty = true;
+        record.save(session, None)?;
+    }
+    Ok(rows.len())
+}
+
+/// Compares the cells of every document with its history.
+pub(crate) fn verify(connection: &Connection) -> Result<VerifyReport, StoreError> {
+    let mut report = VerifyReport::default();
+    let mut after = 0;
+    let sql = "SELECT id, record, section FROM document WHERE id > ?1 AND gone = 0
+               ORDER BY id LIMIT 1";
+    loop {
+        let mut statement = connection.prepare_cached(sql)?;
+        let next = statement.query_row([after], |row| {
+            let found: (i64, Vec<u8>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(found)
+        });
+        let Some((row, record, section)) = next.optional()? else { return Ok(report) };
+        after = row;
+        let id = DocumentId { record: record_of(&record)?, section: section_of(&section)? };
+        report.checked += 1;
+        if !agrees(connection, &id)? {
+            report.differing.push(id);
+        }
+    }
+}
+
+fn agrees(connection: &Connection, id: &DocumentId) -> Result<bool, StoreError> {
+    let record = match HeldRecord::read_cells(connection, id.record) {
+        Ok(record) => record,
+        Err(StoreError::Cells(_)) => return Ok(false),
+        Err(other) => return Err(other),
+    };
+    let Some(held) = record.as_ref().and_then(|record| record.documents.get(&id.section)) else {
+        return Ok(false);
+    };
+    match held.load(connection, Purpose::Verify, Wanted::Everything) {
+        Ok(document) => Ok(document.cells().is_ok_and(|cells| cells == held.cells)),
+        Err(StoreError::Document(_)) => Ok(false),
+        Err(other) => Err(other),
+    }
+}

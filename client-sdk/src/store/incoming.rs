@@ -1,0 +1,318 @@
+//! Applying a page: every entry that fits, in one transaction with the cursors; what does not fit is set
+//! aside and asked for whole, while every other record keeps syncing.
+
+mod changes;
+mod whole;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crdt_core::id::{DocumentId, RecordId};
+use crdt_core::protocol::{Entry, Identity, Page};
+use crdt_core::record::Cells;
+use crdt_core::schema::Schema;
+use rusqlite::Connection;
+
+use super::document::{Held, HeldRecord, numbered};
+use super::{Author, Session, dispute, outbox, scope, undo};
+use crate::error::StoreError;
+
+/// What became of a page.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PageApplied {
+    /// Documents that did not fit and are to be fetched whole: each is named once.
+    pub fetch: Vec<u64>,
+    /// Records that the page changed.
+    pub records: usize,
+    /// Documents that could not be applied even as a whole.
+    pub broken: u64,
+}
+
+/// Why an entry is set aside.
+#[derive(Debug)]
+pub(crate) enum Misfit {
+    /// It does not fit what the device has.
+    Entry,
+    /// The store itself is at fault: the page fails as a whole.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Misfit {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Cells(_)
+            | StoreError::Change(_)
+            | StoreError::Document(_)
+            | StoreError::Malformed(_) => Self::Entry,
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Misfit {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<crdt_core::record::DocumentError> for Misfit {
+    fn from(_: crdt_core::record::DocumentError) -> Self {
+        Self::Entry
+    }
+}
+
+/// Applies a page within its session's transaction.
+pub(crate) fn apply(session: &mut Session<'_>, page: &Page) -> Result<PageApplied, StoreError> {
+    adopt_authors(session, page)?;
+    let schema = session.schema();
+    let mut applying = Applying { schema, records: BTreeMap::new(), misfits: BTreeSet::new() };
+    let mut fitting = BTreeSet::new();
+    for entry in &page.entries {
+        match applying.entry(session, entry) {
+            Ok(()) => fitting.extend(number_of(entry)),
+            Err(Misfit::Store(error)) => return Err(error),
+            Err(Misfit::Entry) => applying.misfits.extend(number_of(entry)),
+        }
+    }
+    let records = applying.save(session)?;
+    scope::advance(&session.tx, &page.cursors)?;
+    forget_broken(&session.tx, &fitting, &applying.misfits)?;
+    let fetch = note_broken(&session.tx, &applying.misfits)?;
+    Ok(PageApplied { fetch, records, broken: broken(&session.tx)? })
+}
+
+struct Applying {
+    schema: Arc<Schema>,
+    records: BTreeMap<RecordId, HeldRecord>,
+    misfits: BTreeSet<u64>,
+}
+
+impl Applying {
+    fn entry(&mut self, session: &mut Session<'_>, entry: &Entry) -> Result<(), Misfit> {
+        match entry {
+            Entry::Changes { number, identity, changes } => {
+                let id = self.locate(session, *number, identity.as_ref())?;
+                let mut held = self.held(&id, *number);
+                let entity = self.schema.entity(&self.records[&id.record].entity);
+                changes::take(&session.tx, entity, &mut held, changes)?;
+                self.keep(&id, held);
+            }
+            Entry::Document { number, identity, snapshot, changes } => {
+                let id = self.locate(session, *number, Some(identity))?;
+                let mut held = self.held(&id, *number);
+                let entity = self.schema.entity(&self.records[&id.record].entity);
+                whole::take(&session.tx, entity, &mut held, snapshot, changes)?;
+                self.keep(&id, held);
+            }
+            Entry::Left { number } => self.leave(session, *number)?,
+            Entry::Erased { record } => self.erase(session, *record)?,
+        }
+        Ok(())
+    }
+
+    /// The document that an entry is about; its record is read.
+    fn locate(
+        &mut self,
+        session: &Session<'_>,
+        number: u64,
+        identity: Option<&Identity>,
+    ) -> Result<DocumentId, Misfit> {
+        let id = match (self.numbered(session, number)?, identity) {
+            (Some(id), _) => id,
+            (None, Some(identity)) => identity.id.clone(),
+            (None, None) => return Err(Misfit::Entry),
+        };
+        if !self.records.contains_key(&id.record) {
+            let read = HeldRecord::read(&session.tx, &session.state, id.record)?;
+            let record = match (read, identity) {
+                (Some(record), _) => record,
+                (None, Some(identity)) if self.schema.entity(&identity.entity).is_some() => {
+                    HeldRecord::new(id.record, &identity.entity)
+                }
+                (None, _) => return Err(Misfit::Entry),
+            };
+            self.records.insert(id.record, record);
+        }
+        Ok(id)
+    }
+
+    fn numbered(&self, session: &Session<'_>, number: u64) -> Result<Option<DocumentId>, Misfit> {
+        if let Some((record, section)) = numbered(&session.tx, number)? {
+            return Ok(Some(DocumentId { record, section }));
+        }
+        let new = self.records.values().find_map(|record| {
+            let found = record.documents.iter().find(|(_, held)| held.number == Some(number))?;
+            Some(DocumentId { record: record.id, section: found.0.clone() })
+        });
+        Ok(new)
+    }
+
+    /// A copy to work on: an entry that does not fit leaves no trace.
+    fn held(&self, id: &DocumentId, number: u64) -> Held {
+        let known =
+            self.records.get(&id.record).and_then(|record| record.documents.get(&id.section));
+        let mut held = known.cloned().unwrap_or_default();
+        held.dirty |= held.number != Some(number);
+        held.number = Some(number);
+        held
+    }
+
+    fn keep(&mut self, id: &DocumentId, held: Held) {
+        if let Some(record) = self.records.get_mut(&id.record) {
+            record.documents.insert(id.section.clone(), held);
+        }
+    }
+
+    /// The document is in none of the device's scopes any more. What was written to it and not answered
+    /// stays in the outbox.
+    fn leave(&mut self, session: &mut Session<'_>, number: u64) -> Result<(), Misfit> {
+        let Some(id) = self.numbered(session, number)? else { return Ok(()) };
+        self.locate(session, number, None)?;
+        let Some(record) = self.records.get_mut(&id.record) else { return Ok(()) };
+        let pending = match record.documents.get(&id.section) {
+            Some(held) => held.has_pending(&session.tx)?,
+            None => return Ok(()),
+        };
+        if !pending {
+            record.remove(&session.tx, &id.section)?;
+            return Ok(());
+        }
+        let row = record.documents.get(&id.section).and_then(|held| held.row);
+        let sql = "DELETE FROM change WHERE document = ?1 AND state != 0 AND batch IS NULL";
+        session.tx.prepare_cached(sql)?.execute([row])?;
+        session.tx.prepare_cached("DELETE FROM _snapshot WHERE document = ?1")?.execute([row])?;
+        if let Some(held) = record.documents.get_mut(&id.section) {
+            held.cells = Cells::default();
+            held.base = Some(Cells::default());
+            held.fresh.clear();
+            held.gone = true;
+            held.dirty = true;
+        }
+        Ok(())
+    }
+
+    /// The record is removed for good, with what was written to it and not answered.
+    fn erase(&mut self, session: &mut Session<'_>, id: RecordId) -> Result<(), Misfit> {
+        if !self.records.contains_key(&id) {
+            match HeldRecord::read(&session.tx, &session.state, id)? {
+                Some(record) => self.records.insert(id, record),
+                None => return Ok(dispute::erase(session, id)?),
+            };
+        }
+        let Some(record) = self.records.get_mut(&id) else { return Ok(()) };
+        let sections: Vec<_> = record.documents.keys().cloned().collect();
+        for section in sections {
+            record.remove(&session.tx, &section)?;
+        }
+        let sql = "DELETE FROM outbox
+                   WHERE NOT EXISTS (SELECT 1 FROM change WHERE change.batch = outbox.number)";
+        session.tx.prepare_cached(sql)?.execute([])?;
+        undo::remove(&session.tx, id)?;
+        Ok(dispute::erase(session, id)?)
+    }
+
+    /// Saves what the page changed, in the order of rows: pages of the tables are then written once.
+    fn save(&mut self, session: &mut Session<'_>) -> Result<usize, StoreError> {
+        let mut order: Vec<(Option<i64>, RecordId)> = self
+            .records
+            .values()
+            .map(|record| (record.documents.values().filter_map(|held| held.row).min(), record.id))
+            .collect();
+        order.sort_unstable_by_key(|(row, id)| (row.is_none(), *row, *id));
+        for (_, id) in &order {
+            if let Some(record) = self.records.get_mut(id) {
+                // A new document that did not fit has nothing to store.
+                record.documents.retain(|_, held| held.row.is_some() || !held.cells.is_empty());
+                record.save(session, None)?;
+            }
+        }
+        Ok(order.len())
+    }
+}
+
+fn adopt_authors(session: &mut Session<'_>, page: &Page) -> Result<(), StoreError> {
+    for author in &page.authors {
+        let known = Author { member: author.member, name: author.name.clone() };
+        if session.state.authors.get(&author.replica) != Some(&known) {
+            outbox::store_author(&session.tx, author.replica, &known)?;
+            Arc::make_mut(&mut session.state.authors).insert(author.replica, known);
+        }
+    }
+    Ok(())
+}
+
+const fn number_of(entry: &Entry) -> Option<u64> {
+    match entry {
+        Entry::Changes { number, .. } | Entry::Document { number, .. } | Entry::Left { number } => {
+            Some(*number)
+        }
+        Entry::Erased { .. } => None,
+    }
+}
+
+/// Notes documents that did not fit; gives those that are to be fetched, which are asked for once.
+fn note_broken(connection: &Connection, misfits: &BTreeSet<u64>) -> Result<Vec<u64>, StoreError> {
+    let mut fetch = Vec::new();
+    for number in misfits {
+        let sql = "INSERT INTO _broken (number, attempts) VALUES (?1, 1)
+                   ON CONFLICT (number) DO UPDATE SET attempts = attempts + 1 RETURNING attempts";
+        let mut statement = connection.prepare_cached(sql)?;
+        let attempts: i64 = statement.query_row([number.cast_signed()], |row| row.get(0))?;
+        if attempts == 1 {
+            fetch.push(*number);
+        }
+    }
+    Ok(fetch)
+}
+
+fn forget_broken(
+    connection: &Connection,
+    fitting: &BTreeSet<u64>,
+    misfits: &BTreeSet<u64>,
+) -> Result<(), StoreError> {
+    let sql = "SELECT number FROM _broken";
+    let mut statement = connection.prepare_cached(sql)?;
+    let numbers = statement.query_map([], |row| row.get::<_, i64>(0))?;
+    let numbers: Vec<i64> = numbers.collect::<Result<_, _>>()?;
+    for number in numbers {
+        let place = number.cast_unsigned();
+        if fitting.contains(&place) && !misfits.contains(&place) {
+            connection
+                .prepare_cached("DELETE FROM _broken WHERE number = ?1")?
+                .execute([number])?;
+        }
+    }
+    Ok(())
+}
+
+/// Documents that did not fit, not even as a whole.
+pub(crate) fn broken(connection: &Connection) -> Result<u64, StoreError> {
+    let sql = "SELECT count(*) FROM _broken WHERE attempts > 1";
+    let count: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(count.cast_unsigned())
+}
+
+/// Documents that are still to be fetched, as after a connection ended or a new schema came.
+pub(crate) fn to_fetch(connection: &Connection, limit: usize) -> Result<Vec<u64>, StoreError> {
+    let sql = "SELECT number FROM _broken WHERE attempts = 1 ORDER BY number LIMIT ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let numbers = statement.query_map([limit], |row| row.get::<_, i64>(0))?;
+    Ok(numbers.map(|number| number.map(i64::cast_unsigned)).collect::<Result<_, _>>()?)
+}
+
+/// Gives broken documents another try.
+pub(crate) fn try_broken_again(connection: &Connection) -> Result<(), StoreError> {
+    connection.execute("UPDATE _broken SET attempts = 1", [])?;
+    Ok(())
+}
+
+/// Notes documents that are to be fetched whole.
+pub(crate) fn want(connection: &Connection, numbers: &[u64]) -> Result<(), StoreError> {
+    for number in numbers {
+        let sql = "INSERT INTO _broken (number, attempts) VALUES (?1, 1)
+                   ON CONFLICT (number) DO UPDATE SET attempts = 1";
+        connection.prepare_cached(sql)?.execute([number.cast_signed()])?;
+    }
+    Ok(())
+}

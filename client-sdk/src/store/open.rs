@@ -1,0 +1,156 @@
+//! Opening the file: settings, format, and what becomes of a damaged one.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::lock::beside;
+use super::{export, migrate};
+use crate::error::StoreError;
+
+/// What opening found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OpenReport {
+    /// Whether the file was made just now.
+    pub created: bool,
+    /// A damaged file that was set aside.
+    pub damaged: Option<Damaged>,
+}
+
+/// A damaged file, set aside: never deleted, since it may hold unsent work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// Where it lies now.
+    pub moved_to: PathBuf,
+    /// Where its unsent work was written, as far as it was readable.
+    pub salvage: Option<PathBuf>,
+    /// How many unsent batches that is.
+    pub salvaged_batches: usize,
+    /// What was wrong.
+    pub problem: String,
+}
+
+/// What every connection of a store shares.
+#[derive(Debug, Clone)]
+pub(crate) struct Opening {
+    pub(crate) path: PathBuf,
+    pub(crate) max_page_count: Option<u32>,
+}
+
+/// Up to this size every open checks the whole file; larger ones are checked once a fault was seen, bytes.
+const CHECK_ALWAYS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The WAL is folded back after this many pages of 4 KiB: small and reused, it makes commits faster.
+const CHECKPOINT_PAGES: u32 = 1_000;
+/// What remains of the WAL after a checkpoint, bytes.
+const JOURNAL_BYTES_MAX: i64 = 8 * 1024 * 1024;
+/// Statements kept prepared: each entity has a handful.
+const STATEMENTS_MAX: usize = 256;
+
+impl Opening {
+    /// The writer's connection, in the newest format.
+    pub(crate) fn writer(&self) -> Result<Connection, StoreError> {
+        let mut connection = Connection::open(&self.path)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        let found = migrate::version(&connection)?;
+        if found > migrate::NEWEST {
+            return Err(StoreError::Newer { found, known: migrate::NEWEST });
+        }
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "journal_size_limit", JOURNAL_BYTES_MAX)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        migrate::migrate(&mut connection)?;
+        if let Some(pages) = self.max_page_count {
+            connection.pragma_update(None, "max_page_count", pages)?;
+        }
+        Ok(connection)
+    }
+
+    /// A connection that can only read.
+    pub(crate) fn reader(&self) -> Result<Connection, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        connection.pragma_update(None, "query_only", true)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        Ok(connection)
+    }
+
+    /// Opens the file; a damaged one is set aside first and a fresh one made.
+    pub(crate) fn open(&self) -> Result<(Connection, OpenReport), StoreError> {
+        let created = !self.path.exists();
+        let problem = match self.writer().and_then(|found| self.checked(found)) {
+            Ok(connection) => return Ok((connection, OpenReport { created, damaged: None })),
+            Err(StoreError::Corrupt(problem)) => problem,
+            Err(other) => return Err(other),
+        };
+        let damaged = self.set_aside(problem)?;
+        let report = OpenReport { created: true, damaged: Some(damaged) };
+        Ok((self.writer()?, report))
+    }
+
+    /// Notes that a fault was seen, so that the next open checks the whole file.
+    pub(crate) fn suspect(&self) {
+        // Without the note a large file is only checked when a fault shows again.
+        let _ = std::fs::write(beside(&self.path, ".suspect"), b"");
+    }
+
+    fn checked(&self, connection: Connection) -> Result<Connection, StoreError> {
+        let suspected = beside(&self.path, ".suspect");
+        let size = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        if size > CHECK_ALWAYS_BYTES_MAX && !suspected.exists() {
+            return Ok(connection);
+        }
+        let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if answer != "ok" {
+            return Err(StoreError::Corrupt(answer));
+        }
+        if suspected.exists() {
+            std::fs::remove_file(&suspected).map_err(io)?;
+        }
+        Ok(connection)
+    }
+
+    fn set_aside(&self, problem: String) -> Result<Damaged, StoreError> {
+        let moved_to = (1..)
+            .map(|number| beside(&self.path, &format!(".damaged-{number}")))
+            .find(|path| !path.exists())
+            .expect("the numbers do not end before the free names begin");
+        for suffix in ["-wal", "-shm"] {
+            let from = beside(&self.path, suffix);
+            if from.exists() {
+                std::fs::rename(from, beside(&moved_to, suffix)).map_err(io)?;
+            }
+        }
+        std::fs::rename(&self.path, &moved_to).map_err(io)?;
+        let suspected = beside(&self.path, ".suspect");
+        if suspected.exists() {
+            std::fs::remove_file(suspected).map_err(io)?;
+        }
+        let (salvage, salvaged_batches) = salvage(&moved_to);
+        Ok(Damaged { moved_to, salvage, salvaged_batches, problem })
+    }
+}
+
+/// Writes what can still be read of the unsent work beside the damaged file.
+fn salvage(damaged: &Path) -> (Option<PathBuf>, usize) {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let Ok(connection) = Connection::open_with_flags(damaged, flags) else { return (None, 0) };
+    let batches = export::readable_batches(&connection);
+    if batches.is_empty() {
+        return (None, 0);
+    }
+    let path = beside(damaged, ".unsent.json");
+    let text = serde_json::json!({ "batches": batches }).to_string();
+    match std::fs::write(&path, text) {
+        Ok(()) => (Some(path), batches.len()),
+        // The damaged file itself is still there.
+        Err(_) => (None, 0),
+    }
+}
+
+pub(crate) fn io(error: std::io::Error) -> StoreError {
+    StoreError::Io(error.to_string())
+}

@@ -1,0 +1,207 @@
+//! The server's answers to batches: accepted, accepted before, refused.
+
+use std::collections::BTreeMap;
+
+use crdt_core::id::{BatchId, RecordId};
+use crdt_core::protocol::{AcceptedDocument, Outcome, Receipt, Refusal};
+use crdt_core::time::Timestamp;
+
+use super::document::{HeldRecord, PENDING};
+use super::outbox::{BatchChange, OutboxRow};
+use super::{Session, dispute, incoming, outbox, rollback};
+use crate::dispute::{DisputeKind, DisputeReason};
+use crate::error::StoreError;
+
+/// What became of receipts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReceiptsApplied {
+    /// The last receipt that is stored now.
+    pub last: u64,
+    /// Batches that were accepted.
+    pub accepted: usize,
+    /// Batches that became disputes.
+    pub disputed: usize,
+    /// Documents that are to be fetched whole.
+    pub fetch: Vec<u64>,
+}
+
+/// Stores receipts, in the order of their numbers; those that are stored already are passed over.
+pub(crate) fn apply(
+    session: &mut Session<'_>,
+    receipts: &[Receipt],
+    now: Timestamp,
+) -> Result<ReceiptsApplied, StoreError> {
+    let mut applied = ReceiptsApplied::default();
+    let mut receipts: Vec<&Receipt> = receipts.iter().collect();
+    receipts.sort_by_key(|receipt| receipt.number);
+    for receipt in receipts {
+        if receipt.number <= session.state.meta.receipt {
+            continue;
+        }
+        one(session, receipt, now, &mut applied)?;
+        session.state.meta.receipt = receipt.number;
+    }
+    incoming::want(&session.tx, &applied.fetch)?;
+    applied.last = session.state.meta.receipt;
+    Ok(applied)
+}
+
+fn one(
+    session: &mut Session<'_>,
+    receipt: &Receipt,
+    now: Timestamp,
+    applied: &mut ReceiptsApplied,
+) -> Result<(), StoreError> {
+    match &receipt.outcome {
+        Outcome::Accepted { position, documents } => {
+            number_documents(session, documents)?;
+            let Some(row) = unanswered(session, &receipt.batch)? else { return Ok(()) };
+            accept(session, &row, *position, now)?;
+            applied.accepted += 1;
+        }
+        Outcome::Already { position, documents, hashes } => {
+            number_documents(session, documents)?;
+            let Some(row) = unanswered(session, &receipt.batch)? else { return Ok(()) };
+            let changes = outbox::changes_of(&session.tx, row.number)?;
+            if changes.iter().map(|change| change.stored.hash).eq(hashes.iter().copied()) {
+                accept(session, &row, *position, now)?;
+            } else {
+                applied.fetch.extend(documents.iter().map(|document| document.number));
+                applied.disputed += rollback::replace(session, &row)?;
+                outbox::accept(session, row.number, *position, now)?;
+            }
+            applied.accepted += 1;
+        }
+        Outcome::Refused { reasons } => {
+            applied.disputed += refuse(session, &receipt.batch, reasons, &mut applied.fetch)?;
+        }
+    }
+    Ok(())
+}
+
+/// The batch, when it waits for an answer.
+fn unanswered(session: &Session<'_>, batch: &BatchId) -> Result<Option<OutboxRow>, StoreError> {
+    let found = outbox::find(&session.tx, batch)?;
+    Ok(found.filter(|(_, accepted)| !accepted).map(|(row, _)| row))
+}
+
+fn number_documents(
+    session: &Session<'_>,
+    documents: &[AcceptedDocument],
+) -> Result<(), StoreError> {
+    for document in documents {
+        let sql = "UPDATE OR IGNORE document SET number = ?3
+                   WHERE record = ?1 AND section = ?2 AND number IS NOT ?3";
+        let section = document.id.section.as_str();
+        let values = (document.id.record.as_bytes(), section, document.number.cast_signed());
+        session.tx.prepare_cached(sql)?.execute(values)?;
+    }
+    Ok(())
+}
+
+fn accept(
+    session: &mut Session<'_>,
+    row: &OutboxRow,
+    position: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let changes = outbox::changes_of(&session.tx, row.number)?;
+    let sql = "UPDATE change SET state = 1 WHERE batch = ?1 AND state = 0";
+    session.tx.prepare_cached(sql)?.execute([row.number])?;
+    let mut by_record: BTreeMap<RecordId, Vec<&BatchChange>> = BTreeMap::new();
+    for change in changes.iter().filter(|change| change.stored.state == PENDING) {
+        by_record.entry(change.id.record).or_default().push(change);
+    }
+    for (id, changes) in by_record {
+        accept_in(session, id, &changes)?;
+    }
+    outbox::accept(session, row.number, position, now)
+}
+
+/// Moves a record's accepted state over the batch's changes.
+fn accept_in(
+    session: &mut Session<'_>,
+    id: RecordId,
+    changes: &[&BatchChange],
+) -> Result<(), StoreError> {
+    let Some(mut record) = HeldRecord::read(&session.tx, &session.state, id)? else {
+        return Ok(());
+    };
+    let schema = session.schema();
+    let entity = schema.entity(&record.entity);
+    let mut left = Vec::new();
+    for (section, held) in &mut record.documents {
+        let own: Vec<_> =
+            changes.iter().filter(|change| Some(change.document) == held.row).collect();
+        if own.is_empty() {
+            continue;
+        }
+        let waiting = held.has_pending(&session.tx)?;
+        held.dirty = true;
+        if held.gone {
+            if !waiting {
+                left.push(section.clone());
+            }
+            continue;
+        }
+        if !waiting {
+            held.base = None;
+            continue;
+        }
+        let mut texts = Vec::new();
+        for change in own {
+            let read = change.stored.read(entity, &held.cells)?;
+            let Some(base) = held.base.as_mut().filter(|base| !base.holds(&read)) else { continue };
+            base.apply(&read, change.stored.hash);
+            texts.extend(read.ops.iter().filter(|op| op.is_text()).map(|op| op.key.clone()));
+        }
+        held.refresh_texts(&session.tx, &texts)?;
+    }
+    for section in left {
+        record.remove(&session.tx, &section)?;
+    }
+    record.save(session, None)
+}
+
+fn refuse(
+    session: &mut Session<'_>,
+    batch: &BatchId,
+    reasons: &[Refusal],
+    fetch: &mut Vec<u64>,
+) -> Result<usize, StoreError> {
+    let reasons: Vec<DisputeReason> = reasons.iter().map(reason).collect();
+    let Some(row) = unanswered(session, batch)? else {
+        dispute::update_reasons(session, batch, &reasons)?;
+        return Ok(0);
+    };
+    let changes = outbox::changes_of(&session.tx, row.number)?;
+    if changes.iter().any(|change| change.stored.state != PENDING) {
+        // Accepted once, sent again to a restored server, and refused now: the documents are fetched as the
+        // server has them.
+        fetch.extend(changes.iter().filter_map(|change| change.number));
+        fetch.sort_unstable();
+        fetch.dedup();
+    }
+    rollback::refuse(session, &row, &reasons)
+}
+
+fn reason(refusal: &Refusal) -> DisputeReason {
+    DisputeReason {
+        code: refusal.code.clone(),
+        text: refusal.text.clone(),
+        record: refusal.document.as_ref().map(|document| document.record),
+        field: refusal.field.clone(),
+    }
+}
+
+/// The kind that a refusal's code stands for.
+pub(crate) fn kind_of(reasons: &[DisputeReason]) -> DisputeKind {
+    if reasons.iter().any(|reason| reason.code == DEPENDS_ON_REFUSED) {
+        DisputeKind::DependsOnRefused
+    } else {
+        DisputeKind::Refused
+    }
+}
+
+/// The word for an edit that builds on a refused one.
+pub(crate) const DEPENDS_ON_REFUSED: &str = "depends_on_refused";

@@ -1,0 +1,102 @@
+//! Full text: rows wait in a queue until they are idle or somebody searches.
+
+use crdt_core::id::RecordId;
+use crdt_core::schema::Entity;
+use rusqlite::Connection;
+
+use super::document::record_of;
+use super::projection::quoted;
+use super::projection::tables::{search_columns, search_table};
+use crate::error::StoreError;
+use crate::query::Hit;
+
+/// Whether rows of an entity wait.
+pub(crate) fn is_dirty(connection: &Connection, entity: &Entity) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM _search_dirty WHERE entity = ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([&entity.name], |row| row.get(0))?)
+}
+
+/// Writes the words of at most `limit` waiting rows; gives how many were written.
+pub(crate) fn flush(
+    connection: &Connection,
+    entity: &Entity,
+    limit: usize,
+) -> Result<usize, StoreError> {
+    let sql = "SELECT row FROM _search_dirty WHERE entity = ?1 ORDER BY row LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map((&entity.name, limit), |row| row.get(0))?;
+    let rows: Vec<i64> = rows.collect::<Result<_, _>>()?;
+    let words = quoted(&search_table(entity));
+    let columns = search_columns(entity);
+    let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+    let columns = columns.join(", ");
+    let remove = format!("DELETE FROM {words} WHERE rowid = ?1");
+    let insert = format!(
+        "INSERT INTO {words} (rowid, {columns}) SELECT _row, {columns} FROM {} WHERE _row = ?1",
+        quoted(&entity.name)
+    );
+    for row in &rows {
+        if !columns.is_empty() {
+            connection.prepare_cached(&remove)?.execute([row])?;
+            connection.prepare_cached(&insert)?.execute([row])?;
+        }
+        let sql = "DELETE FROM _search_dirty WHERE entity = ?1 AND row = ?2";
+        connection.prepare_cached(sql)?.execute((&entity.name, row))?;
+    }
+    Ok(rows.len())
+}
+
+/// The records in which every word of `text` begins some word, the best first.
+pub(crate) fn search(
+    connection: &Connection,
+    entity: &Entity,
+    text: &str,
+    limit: usize,
+) -> Result<Vec<Hit>, StoreError> {
+    let Some(wanted) = expression(text) else { return Ok(Vec::new()) };
+    let words = quoted(&search_table(entity));
+    let sql = format!(
+        "SELECT t._id, rank FROM {words} JOIN {} t ON t._row = {words}.rowid
+         WHERE {words} MATCH ?1 ORDER BY rank, {words}.rowid LIMIT ?2",
+        quoted(&entity.name)
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query((wanted, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let mut hits = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: RecordId = record_of(&row.get::<_, Vec<u8>>(0)?)?;
+        let rank: f64 = row.get(1)?;
+        hits.push(Hit { id, score: -rank });
+    }
+    Ok(hits)
+}
+
+/// Each word as a quoted prefix, so that nothing of FTS5's own syntax gets through.
+fn expression(text: &str) -> Option<String> {
+    let words: Vec<String> = text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .take(WORDS_MAX)
+        .map(|word| format!("\"{word}\"*"))
+        .collect();
+    (!words.is_empty()).then(|| words.join(" "))
+}
+
+/// Words of one search: beyond that it is pasted prose.
+const WORDS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_become_prefixes_and_the_syntax_of_full_text_is_plain_text() {
+        assert_eq!(expression("ada  love").as_deref(), Some("\"ada\"* \"love\"*"));
+        assert_eq!(
+            expression("a\" OR NEAR(b)*").as_deref(),
+            Some("\"a\"* \"OR\"* \"NEAR\"* \"b\"*")
+        );
+        assert_eq!(expression(" -*\" "), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! A device with a clock of its own, and a stand-in for the server.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use client_sdk::{Client, Clock, Config, MemberId, SeededEntropy, StoreError, Timestamp};
+use crdt_core::id::{BatchId, DocumentId, Epoch, Lease, ReplicaId};
+use crdt_core::protocol::{
+    AcceptedDocument, AuthorName, Batch, Cursor, DocumentRef, Entry, Identity, Outcome, Page,
+    PeerLimits, Receipt, Refusal, ScopeCursor, SentChange, Welcome,
+};
+
+/// A day on which nothing happened.
+pub(crate) const NOON: i64 = 1_763_800_000_000;
+
+/// A clock that moves when told.
+pub(crate) struct Hands(Mutex<(i64, u64, [u8; 16])>);
+
+impl Hands {
+    pub(crate) fn at(wall: i64) -> Arc<Self> {
+        Arc::new(Self(Mutex::new((wall, 1_000, [1; 16]))))
+    }
+
+    pub(crate) fn pass(&self, millis: u64) {
+        let mut hands = self.0.lock().unwrap();
+        hands.0 += i64::try_from(millis).unwrap();
+        hands.1 += millis;
+    }
+
+    /// Somebody sets the wall clock.
+    pub(crate) fn set_wall(&self, wall: i64) {
+        self.0.lock().unwrap().0 = wall;
+    }
+
+    pub(crate) fn reboot(&self) {
+        let mut hands = self.0.lock().unwrap();
+        hands.1 = 0;
+        hands.2[0] += 1;
+    }
+}
+
+impl Clock for Hands {
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.lock().unwrap().0)
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        self.0.lock().unwrap().1
+    }
+
+    fn boot(&self) -> [u8; 16] {
+        self.0.lock().unwrap().2
+    }
+}
+
+/// One device.
+pub(crate) struct Device {
+    pub(crate) client: Client,
+    pub(crate) hands: Arc<Hands>,
+    pub(crate) path: PathBuf,
+    name: &'static str,
+    _folder: tempfile::TempDir,
+}
+
+impl Device {
+    pub(crate) fn new(name: &'static str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("device.db");
+        let hands = Hands::at(NOON);
+        let client = Client::open(config(&path, name, &hands)).unwrap();
+        Self { client, hands, path, name, _folder: folder }
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        config(&self.path, self.name, &self.hands)
+    }
+
+    /// Closes the file and opens it again.
+    pub(crate) fn reopen(&mut self) -> Result<(), StoreError> {
+        self.client.close();
+        self.client = Client::open(self.config())?;
+        Ok(())
+    }
+}
+
+fn config(path: &std::path::Path, name: &'static str, hands: &Arc<Hands>) -> Config {
+    let seed = name.bytes().fold(7, |seed, byte| seed * 31 + u64::from(byte));
+    Config::new(path, "acme", member(name))
+        .member_name(name)
+        .clock(Arc::clone(hands) as Arc<dyn Clock>)
+        .entropy(SeededEntropy::new(seed))
+}
+
+pub(crate) fn member(name: &str) -> MemberId {
+    MemberId::from_source_key("member", name)
+}
+
+/// Accepts batches and hands out what it accepted.
+#[derive(Default)]
+pub(crate) struct Relay {
+    documents: BTreeMap<u64, (Identity, Vec<SentChange>)>,
+    authors: BTreeMap<ReplicaId, AuthorName>,
+    receipts: BTreeMap<ReplicaId, u64>,
+    position: u64,
+}
+
+impl Relay {
+    /// Accepts everything that the device has not sent, and tells it.
+    pub(crate) fn accept_all(&mut self, device: &Device) {
+        let receipts: Vec<Receipt> = device
+            .client
+            .outbox(0, 64, usize::MAX)
+            .unwrap()
+            .iter()
+            .map(|b| self.accept(device, b))
+            .collect();
+        device.client.apply_receipts(&receipts).unwrap();
+    }
+
+    pub(crate) fn accept(&mut self, device: &Device, batch: &Batch) -> Receipt {
+        self.position += 1;
+        let mut documents = Vec::new();
+        for changes in &batch.documents {
+            let number = self.number_of(&changes.document);
+            let entry = self.documents.get_mut(&number).unwrap();
+            entry.1.extend(changes.changes.iter().cloned());
+            documents.push(AcceptedDocument { id: entry.0.id.clone(), number });
+        }
+        let outcome = Outcome::Accepted { position: self.position, documents };
+        self.receipt(device, batch.id, outcome)
+    }
+
+    pub(crate) fn refuse(&mut self, device: &Device, batch: BatchId, code: &str) -> Receipt {
+        let refusal = Refusal {
+            code: code.to_owned(),
+            text: "not allowed here".to_owned(),
+            document: None,
+            field: Some("name".to_owned()),
+        };
+        self.receipt(device, batch, Outcome::Refused { reasons: vec![refusal] })
+    }
+
+    pub(crate) fn receipt(&mut self, device: &Device, batch: BatchId, outcome: Outcome) -> Receipt {
+        let replica = device.client.hello(String::new()).unwrap().replica;
+        let member = device.client.member();
+        let name = device.name.to_owned();
+        self.authors.insert(replica, AuthorName { replica, member, name });
+        let number = self.receipts.entry(replica).or_insert(0);
+        *number += 1;
+        Receipt { number: *number, batch, outcome }
+    }
+
+    /// Everything that was accepted, as changes.
+    pub(crate) fn page(&self) -> Page {
+        let entries = self.documents.iter().map(|(number, (identity, changes))| Entry::Changes {
+            number: *number,
+            identity: Some(identity.clone()),
+            changes: changes.clone(),
+        });
+        Page {
+            cursors: vec![self.cursor()],
+            entries: entries.collect(),
+            authors: self.authors.values().cloned().collect(),
+            head: self.position,
+        }
+    }
+
+    pub(crate) fn cursor(&self) -> ScopeCursor {
+        let cursor = Cursor { position: self.position, from: None };
+        ScopeCursor { scope: String::new(), cursor }
+    }
+
+    pub(crate) fn give_all(&self, device: &Device) {
+        let applied = device.client.apply_page(&self.page()).unwrap();
+        assert_eq!(applied.fetch, Vec::<u64>::new());
+    }
+
+    pub(crate) fn number(&self, id: &DocumentId) -> u64 {
+        *self.documents.iter().find(|(_, (identity, _))| identity.id == *id).unwrap().0
+    }
+
+    fn number_of(&mut self, document: &DocumentRef) -> u64 {
+        match document {
+            DocumentRef::Number(number) => *number,
+            DocumentRef::Identity(identity) => {
+                let known = self.documents.iter().find(|(_, (known, _))| known.id == identity.id);
+                known.map(|(number, _)| *number).unwrap_or_else(|| {
+                    let number = self.documents.len() as u64 + 1;
+                    self.documents.insert(number, (identity.clone(), Vec::new()));
+                    number
+                })
+            }
+        }
+    }
+}
+
+pub(crate) fn welcome(device: &Device, server_time: i64) -> Welcome {
+    Welcome {
+        version: 1,
+        epoch: Epoch([9; 16]),
+        lineage: Vec::new(),
+        lease: Lease([3; 16]),
+        receipts: Vec::new(),
+        scopes: vec!["territory:west".to_owned()],
+        limits: PeerLimits { batches_in_flight: 16, pages_in_flight: 4 },
+        server_time: Timestamp::from_millis(server_time),
+        schema: None,
+        backed_up_to: 0,
+        head: 0,
+        member: device.client.member(),
+        member_name: device.name.to_owned(),
+        policy_version: 1,
+    }
+}

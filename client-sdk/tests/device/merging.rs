@@ -1,0 +1,167 @@
+//! Two devices: the same changes give the same rows, whatever order they came in.
+
+use client_sdk::{Choice, EditError, Edits, Paging, SyncState, Value};
+
+use crate::harness::{Device, Relay, member};
+use crate::records::LOADS;
+
+/// Everything that users see of a device.
+fn shown(device: &Device) -> (Vec<Vec<Value>>, usize) {
+    let sql = "SELECT _id, name, phone, tags, visits, notes, health, credit_limit, _updated_by,
+                      _updated_at, _sync_state FROM account ORDER BY _id";
+    let rows = device.client.query(sql, &[], Paging::first(100)).unwrap().rows;
+    (rows, device.client.conflicts(None).unwrap().len())
+}
+
+#[test]
+fn what_one_device_wrote_another_shows_with_its_author() {
+    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+    let mut relay = Relay::default();
+    let edits =
+        Edits::new().set("name", "Acme").set("credit_limit", "10.00 USD").add("tags", "vip");
+    let id = ada.client.create("account", edits).unwrap();
+    relay.accept_all(&ada);
+    relay.give_all(&bob);
+    let record = bob.client.get(id).unwrap().unwrap();
+    assert_eq!(record.text("credit_limit"), Some("10.00 USD"));
+    assert_eq!(record.updated_by(), Some(member("ada")));
+    assert_eq!(record.updated_by_name(), Some("ada"));
+    assert_eq!(record.sync_state(), SyncState::Synced);
+    assert_eq!(shown(&ada), shown(&bob));
+}
+
+#[test]
+fn concurrent_edits_merge_alike_and_the_same_page_twice_changes_nothing() {
+    let _alone = LOADS.lock().unwrap();
+    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+    let mut relay = Relay::default();
+    let edits = Edits::new().set("name", "Acme").set_text("notes", "base").increment("visits", 1);
+    let id = ada.client.create("account", edits).unwrap();
+    relay.accept_all(&ada);
+    relay.give_all(&bob);
+
+    bob.hands.pass(1_000);
+    let edits = Edits::new().set("name", "From Bob").set("health", "good").increment("visits", 5);
+    bob.client.update(id, edits.splice("notes", 4, 0, " by bob").add("tags", "b")).unwrap();
+    let edits =
+        Edits::new().set("name", "From Ada").set("health", "critical").increment("visits", 7);
+    ada.client.update(id, edits.splice("notes", 0, 0, "ada: ").add("tags", "a")).unwrap();
+    relay.accept_all(&ada);
+    relay.accept_all(&bob);
+    for device in [&ada, &bob, &ada] {
+        relay.give_all(device);
+    }
+
+    assert_eq!(shown(&ada), shown(&bob));
+    let record = ada.client.get(id).unwrap().unwrap();
+    assert_eq!(record.text("name"), Some("From Bob"), "the later edit wins");
+    assert_eq!(record.text("health"), Some("critical"), "the worse news wins");
+    assert_eq!(record.int("visits"), Some(13));
+    assert_eq!(record.text("notes"), Some("ada: base by bob"));
+    assert_eq!(record.members("tags").len(), 2);
+    for device in [&ada, &bob] {
+        assert!(device.client.verify().unwrap().differing.is_empty());
+    }
+}
+
+#[test]
+fn a_conflict_that_asks_stays_open_until_somebody_decides() {
+    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+    let mut relay = Relay::default();
+    let edits = Edits::new().set("name", "Acme").set("credit_limit", "10.00 USD");
+    let id = ada.client.create("account", edits).unwrap();
+    relay.accept_all(&ada);
+    relay.give_all(&bob);
+    bob.hands.pass(1_000);
+    ada.client.update(id, Edits::new().set("credit_limit", "20.00 USD")).unwrap();
+    bob.client.update(id, Edits::new().set("credit_limit", "30.00 USD")).unwrap();
+    relay.accept_all(&ada);
+    relay.accept_all(&bob);
+    relay.give_all(&ada);
+    relay.give_all(&bob);
+
+    let conflicts = ada.client.conflicts(Some(id)).unwrap();
+    assert_eq!(conflicts, bob.client.conflicts(Some(id)).unwrap());
+    assert_eq!(conflicts.len(), 1);
+    assert!(conflicts[0].open);
+    let values: Vec<_> = conflicts[0]
+        .values
+        .iter()
+        .map(|value| (value.value.as_str().unwrap(), value.member_name.as_deref().unwrap()))
+        .collect();
+    assert_eq!(values, [("30.00 USD", "bob"), ("20.00 USD", "ada")]);
+
+    let none = ada.client.resolve(id, "name", Choice::Contender(0));
+    assert!(matches!(none, Err(EditError::NoSuchConflict { .. })));
+    let none = ada.client.resolve(id, "credit_limit", Choice::Contender(2));
+    assert!(matches!(none, Err(EditError::NoSuchConflict { .. })));
+    ada.client.resolve(id, "credit_limit", Choice::Contender(1)).unwrap();
+    relay.accept_all(&ada);
+    relay.give_all(&bob);
+    assert!(bob.client.conflicts(None).unwrap().is_empty());
+    assert_eq!(bob.client.get(id).unwrap().unwrap().text("credit_limit"), Some("20.00 USD"));
+}
+
+#[test]
+fn an_edit_that_a_deleter_had_not_seen_keeps_the_record_deleted_and_offers_to_restore_it() {
+    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+    let mut relay = Relay::default();
+    let id = ada.client.create("account", Edits::new().set("name", "Acme")).unwrap();
+    relay.accept_all(&ada);
+    relay.give_all(&bob);
+    bob.client.update(id, Edits::new().set("name", "Acme Ltd")).unwrap();
+    ada.client.delete(id).unwrap();
+    relay.accept_all(&ada);
+    relay.accept_all(&bob);
+    relay.give_all(&ada);
+    relay.give_all(&bob);
+
+    for device in [&ada, &bob] {
+        assert!(device.client.get(id).unwrap().unwrap().deleted());
+        let conflicts = device.client.conflicts(Some(id)).unwrap();
+        assert_eq!(conflicts[0].field, "$deleted");
+        assert_eq!(conflicts[0].values[0].value, Value::from("Acme Ltd"));
+        assert!(shown(device).0.is_empty());
+    }
+    ada.client.resolve(id, "$deleted", Choice::Contender(0)).unwrap();
+    relay.accept_all(&ada);
+    relay.give_all(&bob);
+    assert_eq!(bob.client.get(id).unwrap().unwrap().text("name"), Some("Acme Ltd"));
+    assert_eq!(shown(&ada), shown(&bob));
+}
+
+#[test]
+fn undo_refuses_to_take_back_somebody_elses_edit() {
+    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+    let mut relay = Relay::default();
+    let id = ada.client.create("account", Edits::new().set("name", "Acme")).unwrap();
+    ada.client.update(id, Edits::new().set("name", "Mine")).unwrap();
+    relay.accept_all(&ada);
+    relay.give_all(&bob);
+    bob.client.update(id, Edits::new().set("name", "Theirs")).unwrap();
+    relay.accept_all(&bob);
+    relay.give_all(&ada);
+    let stale = ada.client.undo(id);
+    assert!(matches!(stale, Err(EditError::UndoStale { field }) if field == "name"));
+    assert_eq!(ada.client.get(id).unwrap().unwrap().text("name"), Some("Theirs"));
+}
+
+#[test]
+fn the_same_record_made_on_two_devices_from_one_source_key_becomes_one() {
+    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+    let mut relay = Relay::default();
+    let id = client_sdk::RecordId::from_source_key("account", "4711");
+    let make = |device: &Device, phone: &str| {
+        let edits = Edits::new().set("name", "Acme").set("phone", phone);
+        device.client.transaction(|tx| tx.create_with_id(id, "account", edits)).unwrap();
+    };
+    make(&ada, "111 1111");
+    make(&bob, "222 2222");
+    bob.hands.pass(1);
+    relay.accept_all(&ada);
+    relay.accept_all(&bob);
+    relay.give_all(&ada);
+    relay.give_all(&bob);
+    assert_eq!(shown(&ada), shown(&bob));
+    assert_eq!(shown(&ada).0.len(), 1);
+}

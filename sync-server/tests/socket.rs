@@ -1,0 +1,10 @@
+//! The promises of the whole server, over real sockets on a free port.
+
+#[path = "support/shared.rs"]
+mod support;
+
+mod socket {
+    mod client;
+    mod crowds;
+    mod sessions;
+}

@@ -1,0 +1,214 @@
+//! A workspace on a real file, with devices that talk to it directly.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crdt_core::id::{DocumentId, Epoch, Lease, MemberId};
+use crdt_core::protocol::{Batch, Goodbye, Outcome, Page, PeerLimits, Receipt, Refusal};
+use crdt_core::record::Cells;
+use crdt_core::schema::Schema;
+use crdt_core::time::Timestamp;
+use sync_server::access::{Access, OpenAccess};
+use sync_server::store::sqlite::{SqliteOptions, SqliteStore};
+use sync_server::store::{self, Store, StoreError};
+use sync_server::workspace::{Committed, Feed, HelloError, Stride, Submitted, Workspace};
+
+use super::device::{Device, NOW_MS};
+
+pub const LIMITS: PeerLimits = PeerLimits { batches_in_flight: 16, pages_in_flight: 4 };
+
+/// A member by number.
+pub fn member(n: u8) -> MemberId {
+    MemberId(format!("018f0000-0000-7000-8000-0000000000{n:02x}").parse::<MemberId>().unwrap().0)
+}
+
+/// A workspace.
+pub struct World {
+    pub workspace: Workspace,
+    pub store: Arc<dyn Store>,
+    leases: u8,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(Arc::new(OpenAccess), Schema::builtin().text(), SqliteOptions::default())
+    }
+
+    pub fn with(access: Arc<dyn Access>, schema: &str, options: SqliteOptions) -> Self {
+        let directory = directory();
+        SqliteStore::create(&directory.path().join("w.db"), Epoch([7; 16]), schema).unwrap();
+        let mut world = Self::open(directory, access, options);
+        for n in 1..=3 {
+            world.workspace.put_member(&member(n), &format!("Member {n}")).unwrap();
+        }
+        world
+    }
+
+    fn open(directory: tempfile::TempDir, access: Arc<dyn Access>, options: SqliteOptions) -> Self {
+        let opened = SqliteStore::open(&directory.path().join("w.db"), options);
+        let store: Arc<dyn Store> = Arc::new(opened.unwrap());
+        let workspace = Workspace::open(Arc::clone(&store), access, LIMITS).unwrap();
+        Self { workspace, store, leases: 0, directory }
+    }
+
+    /// Closes the workspace's file and opens it again.
+    pub fn reopen(self, options: SqliteOptions) -> Self {
+        let Self { workspace, store, leases, directory } = self;
+        drop((workspace, store));
+        Self { leases, ..Self::open(directory, Arc::new(OpenAccess), options) }
+    }
+
+    pub fn with_stride(self, stride: Stride) -> Self {
+        Self { workspace: self.workspace.with_stride(stride), ..self }
+    }
+
+    /// The server's clock: a little after every edit.
+    pub fn now() -> Timestamp {
+        Timestamp::from_millis(NOW_MS + 60_000)
+    }
+
+    pub fn path(&self) -> std::path::PathBuf {
+        self.directory.path().join("w.db")
+    }
+
+    pub fn lease(&mut self) -> Lease {
+        self.leases += 1;
+        Lease([self.leases; 16])
+    }
+
+    /// A new device that has said hello.
+    pub fn device(&mut self, n: u8) -> Device {
+        self.device_of(n, member(1))
+    }
+
+    pub fn device_of(&mut self, n: u8, member: MemberId) -> Device {
+        let mut device = Device::new(n, member);
+        device.schema_version = self.workspace.schema().version();
+        self.connect(&mut device);
+        device
+    }
+
+    /// Connects a device; it stores the welcome.
+    pub fn connect(&mut self, device: &mut Device) -> Feed {
+        let lease = self.lease();
+        let greeted = self.workspace.hello(Self::now(), lease, device.member, &device.hello());
+        let greeting = greeted.unwrap();
+        device.welcomed(&greeting.welcome);
+        greeting.feed
+    }
+
+    /// Why a hello is refused.
+    pub fn refusal_of(&mut self, device: &Device) -> Goodbye {
+        let lease = self.lease();
+        match self.workspace.hello(Self::now(), lease, device.member, &device.hello()) {
+            Err(HelloError::Refused(goodbye)) => goodbye,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    pub fn commit(&mut self, batches: &[(&Device, Batch)]) -> Result<Committed, StoreError> {
+        let submitted: Vec<Submitted> = batches
+            .iter()
+            .map(|(device, batch)| Submitted {
+                replica: device.replica,
+                member: device.member,
+                batch: batch.clone(),
+            })
+            .collect();
+        self.workspace.commit(Self::now(), &submitted)
+    }
+
+    /// Commits one batch; the device stores the receipt.
+    pub fn push(&mut self, device: &mut Device, batch: Batch) -> Receipt {
+        let mut committed = self.commit(&[(device, batch)]).unwrap();
+        let (_, receipt) = committed.receipts.pop().expect("one batch has one receipt");
+        device.received(&receipt);
+        receipt
+    }
+
+    /// The position at which a batch is accepted.
+    pub fn accept(&mut self, device: &mut Device, batch: Batch) -> u64 {
+        match self.push(device, batch).outcome {
+            Outcome::Accepted { position, .. } => position,
+            other => panic!("not accepted: {other:?}"),
+        }
+    }
+
+    /// Why a batch is refused.
+    pub fn refuse(&mut self, device: &mut Device, batch: Batch) -> Refusal {
+        refusal(self.push(device, batch).outcome)
+    }
+
+    pub fn next_page(&self, feed: &mut Feed, flush: bool) -> Option<Page> {
+        store::read(&*self.store, |tx| feed.next_page(tx, flush)).unwrap()
+    }
+
+    /// Feeds a device until it has everything; gives the number of pages.
+    pub fn drain(&self, device: &mut Device, feed: &mut Feed) -> usize {
+        let mut pages = 0;
+        while let Some(page) = self.next_page(feed, true) {
+            device.apply(page);
+            pages += 1;
+            assert!(pages < 10_000, "the pages never end");
+        }
+        pages
+    }
+
+    /// Connects a device and feeds it until it has everything.
+    pub fn sync(&mut self, device: &mut Device) -> usize {
+        let mut feed = self.connect(device);
+        self.drain(device, &mut feed)
+    }
+
+    pub fn head(&self) -> u64 {
+        self.workspace.head().unwrap()
+    }
+
+    pub fn cells(&self, id: &DocumentId) -> Option<Cells> {
+        let row = store::read(&*self.store, |tx| tx.find_document(id)).unwrap();
+        row.map(|row| Cells::from_stored(&row.cells).unwrap())
+    }
+
+    /// What the server has in some of these scopes.
+    pub fn visible(&self, scopes: &[String]) -> BTreeMap<DocumentId, Cells> {
+        let rows = store::read(&*self.store, |tx| {
+            let mut rows = BTreeMap::new();
+            for scope in scopes {
+                for row in tx.scope_after(scope, 0, usize::MAX >> 1)? {
+                    let row = tx.document(row.document)?.expect("the index names what is there");
+                    rows.insert(row.id, Cells::from_stored(&row.cells).unwrap());
+                }
+            }
+            Ok(rows)
+        });
+        rows.unwrap()
+    }
+
+    /// The device has exactly what the server has in its scopes.
+    #[track_caller]
+    pub fn assert_same(&self, device: &Device) {
+        let wanted = self.visible(&device.scopes);
+        let held: BTreeMap<DocumentId, Cells> =
+            device.documents.iter().map(|(id, held)| (id.clone(), held.cells.clone())).collect();
+        assert_eq!(
+            held.keys().collect::<Vec<_>>(),
+            wanted.keys().collect::<Vec<_>>(),
+            "not the same documents"
+        );
+        assert_eq!(held, wanted);
+    }
+}
+
+/// Why a batch was refused.
+pub fn refusal(outcome: Outcome) -> Refusal {
+    match outcome {
+        Outcome::Refused { mut reasons } if reasons.len() == 1 => reasons.remove(0),
+        other => panic!("not refused for one reason: {other:?}"),
+    }
+}
+
+/// A folder in memory where there is one: what is tested is order, not disks.
+pub fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}

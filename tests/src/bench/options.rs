@@ -1,0 +1,91 @@
+//! What the command line of the benchmark says.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// How the benchmark is called.
+pub const USAGE: &str = "usage: bench [--n RECORDS] [--runs RUNS] [--workload DIR] [--dir DIR] [--json]
+
+  --n RECORDS      how many contacts, 300 to 250000 (10000)
+  --runs RUNS      how often each workload is run, 1 to 100 (3)
+  --workload DIR   read contacts-N.jsonl and the others from DIR instead of generating the same records
+  --dir DIR        put the databases below DIR, which should be on a real disk (the system's temporary folder)
+  --json           print one JSON object instead of a table";
+
+/// What to run, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// How many contacts.
+    pub n: usize,
+    /// How often each workload is run.
+    pub runs: usize,
+    /// Where the workload's files lie; without them they are generated.
+    pub workload: Option<PathBuf>,
+    /// Below which folder the databases are made.
+    pub folder: PathBuf,
+    /// Whether to print JSON.
+    pub json: bool,
+}
+
+impl Options {
+    /// Reads the arguments after the program's name; nothing when help is asked for.
+    ///
+    /// # Errors
+    /// When an argument is unknown, has no value, or lies out of bounds.
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>> {
+        let mut options = Self {
+            n: 10_000,
+            runs: 3,
+            workload: None,
+            folder: std::env::temp_dir(),
+            json: false,
+        };
+        let mut arguments = arguments.into_iter();
+        while let Some(name) = arguments.next() {
+            let mut value = || arguments.next().with_context(|| format!("{name} wants a value"));
+            match name.as_str() {
+                "--n" => options.n = number(&name, &value()?, 300, 250_000)?,
+                "--runs" => options.runs = number(&name, &value()?, 1, 100)?,
+                "--workload" => options.workload = Some(value()?.into()),
+                "--dir" => options.folder = value()?.into(),
+                "--json" => options.json = true,
+                "--help" | "-h" => return Ok(None),
+                _ => bail!("there is no option {name}"),
+            }
+        }
+        Ok(Some(options))
+    }
+}
+
+fn number(name: &str, text: &str, min: usize, max: usize) -> Result<usize> {
+    let number: usize = text.parse().with_context(|| format!("{name}: {text} is no number"))?;
+    ensure!((min..=max).contains(&number), "{name}: {number} is not between {min} and {max}");
+    Ok(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Options>> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn options_are_read_and_have_defaults() {
+        let options = parse("--n 1000 --json --workload files --runs 5").unwrap().unwrap();
+        assert_eq!((options.n, options.runs, options.json), (1_000, 5, true));
+        assert_eq!(options.workload, Some("files".into()));
+        let options = parse("").unwrap().unwrap();
+        assert_eq!((options.n, options.runs, options.json), (10_000, 3, false));
+        assert_eq!(parse("--help").unwrap(), None);
+    }
+
+    #[test]
+    fn unknown_options_missing_values_and_numbers_out_of_bounds_are_refused() {
+        for line in ["--m 1", "--n", "--n many", "--n 299", "--n 250001", "--runs 0", "--n 1000 x"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

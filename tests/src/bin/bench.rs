@@ -1,0 +1,28 @@
+//! The benchmark's command line: runs it and prints its figures.
+
+use std::process::ExitCode;
+
+use tests::bench::{self, options};
+
+fn main() -> ExitCode {
+    let options = match options::Options::parse(std::env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{}", options::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Err(problem) => {
+            eprintln!("{problem}\n{}", options::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match bench::run(&options) {
+        Ok(report) if options.json => println!("{}", report.json()),
+        Ok(report) => print!("{report}"),
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}

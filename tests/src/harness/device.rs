@@ -1,0 +1,152 @@
+//! A device in the simulation: the real client on a real file, with the simulation's clock and randomness.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use client_sdk::engine::{Input, Outward, SyncLoop};
+use client_sdk::{Client, Clock as _, Config, SeededEntropy, StoreError};
+use crdt_core::id::MemberId;
+use crdt_core::schema::Schema;
+
+use super::files::Files;
+use super::network::Link;
+use super::time::{SimClock, WorldTime};
+
+/// The workspace of every simulation.
+pub const WORKSPACE: &str = "field";
+
+/// A device.
+pub struct SimDevice {
+    /// Its name in traces.
+    pub name: String,
+    /// Its link to the server.
+    pub link: Link,
+    /// Its clocks.
+    pub clock: Arc<SimClock>,
+    member: MemberId,
+    path: PathBuf,
+    seed: u64,
+    life: u64,
+    max_page_count: Option<u32>,
+    schema: Option<Arc<Schema>>,
+    running: Option<Running>,
+}
+
+struct Running {
+    client: Client,
+    sync: SyncLoop,
+}
+
+impl SimDevice {
+    pub(super) fn new(
+        folder: &Path,
+        place: usize,
+        name: &str,
+        member: MemberId,
+        seed: u64,
+        time: &WorldTime,
+    ) -> Self {
+        let number = u8::try_from(place).expect("a simulation has few devices");
+        Self {
+            name: name.to_owned(),
+            link: Link::default(),
+            clock: Arc::new(SimClock::new(time.clone(), number)),
+            member,
+            path: folder.join(format!("{name}.db")),
+            seed: seed ^ (place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            life: 0,
+            max_page_count: None,
+            schema: None,
+            running: None,
+        }
+    }
+
+    /// Opens the file as a process that has just started does.
+    pub(super) fn open(&mut self) -> Result<(), StoreError> {
+        assert!(self.running.is_none(), "{} runs already", self.name);
+        self.life += 1;
+        let seed = self.seed.wrapping_add(self.life);
+        let mut config = Config::new(&self.path, WORKSPACE, self.member)
+            .member_name(self.name.clone())
+            .clock(Arc::<SimClock>::clone(&self.clock))
+            .entropy(SeededEntropy::new(seed));
+        config.max_page_count = self.max_page_count;
+        config.schema = self.schema.clone();
+        let client = Client::open(config)?;
+        let sync = SyncLoop::new(&client);
+        self.running = Some(Running { client, sync });
+        Ok(())
+    }
+
+    /// Its client.
+    ///
+    /// # Panics
+    /// When the device does not run.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        let running = self.running.as_ref();
+        &running.unwrap_or_else(|| panic!("{} does not run", self.name)).client
+    }
+
+    /// Its sync loop.
+    ///
+    /// # Panics
+    /// When the device does not run.
+    #[must_use]
+    pub fn sync(&self) -> &SyncLoop {
+        let running = self.running.as_ref();
+        &running.unwrap_or_else(|| panic!("{} does not run", self.name)).sync
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Counts its starts.
+    pub(super) fn life(&self) -> u64 {
+        self.life
+    }
+
+    /// Its user.
+    #[must_use]
+    pub fn member(&self) -> MemberId {
+        self.member
+    }
+
+    /// Its database.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bounds the size of the database from the next start, pages.
+    pub fn set_max_page_count(&mut self, pages: Option<u32>) {
+        self.max_page_count = pages;
+    }
+
+    /// The schema that the app came with, from the next start; the built-in one unless set.
+    pub fn set_schema(&mut self, schema: Arc<Schema>) {
+        self.schema = Some(schema);
+    }
+
+    /// Gives an input to the sync loop.
+    pub(super) fn handle(&mut self, input: Input) -> Vec<Outward> {
+        let now = self.clock.monotonic_ms();
+        self.running.as_mut().map_or_else(Vec::new, |running| running.sync.handle(now, input))
+    }
+
+    /// Dies: what is on disk stays as it is, nothing is closed.
+    pub(super) fn die(&mut self) {
+        self.die_with(&Files::copy(&self.path));
+    }
+
+    /// Dies with the files as they were at an earlier moment: the power went, and the disk had not yet
+    /// written what came after.
+    pub(super) fn die_with(&mut self, files: &Files) {
+        if self.running.take().is_some() {
+            files.put_back();
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Convergence: what a device's tables show against what the server's cells say, record by record and field
+//! by field.
+
+mod on_device;
+mod on_server;
+
+use std::collections::BTreeMap;
+
+use super::world::{Device, World};
+
+/// What a replica shows, one line for each thing that two replicas can differ in: place → value.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Picture(BTreeMap<String, String>);
+
+/// Differences that are printed.
+const DIFFERENCES_SHOWN: usize = 20;
+
+impl Picture {
+    fn put(&mut self, place: String, value: String) {
+        let before = self.0.insert(place, value);
+        assert_eq!(before, None, "a place is shown twice");
+    }
+
+    /// How many things are shown.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is shown.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Where two pictures differ: the place, and what each shows.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let nothing = String::from("nothing");
+        let places: std::collections::BTreeSet<&String> =
+            self.0.keys().chain(other.0.keys()).collect();
+        let show = |picture: &Self, place: &String| {
+            picture.0.get(place).unwrap_or(&nothing).chars().take(200).collect::<String>()
+        };
+        places
+            .into_iter()
+            .filter(|place| self.0.get(*place) != other.0.get(*place))
+            .map(|place| format!("{place}: {} ≠ {}", show(self, place), show(other, place)))
+            .collect()
+    }
+}
+
+impl World {
+    /// What the server's cells say.
+    #[must_use]
+    pub fn picture_of_server(&self) -> Picture {
+        on_server::picture(&self.server)
+    }
+
+    /// What a device's tables show.
+    #[must_use]
+    pub fn picture_of(&self, device: Device) -> Picture {
+        on_device::picture(self.at(device).path(), &self.server.schema())
+    }
+
+    /// Checks that every running device shows what the server's cells say: rows, sets, conflicts, and the
+    /// cells of every document.
+    ///
+    /// # Panics
+    /// When one does not; the message names the table, the record and the field.
+    pub fn assert_converged(&self) {
+        let wanted = self.picture_of_server();
+        for device in self.everyone().filter(|device| self.at(*device).is_running()) {
+            let differences = self.picture_of(device).differences(&wanted);
+            let shown: Vec<&str> =
+                differences.iter().take(DIFFERENCES_SHOWN).map(String::as_str).collect();
+            assert!(
+                differences.is_empty(),
+                "{} (left) differs from the server (right) in {} places:\n  {}\n{}",
+                self.at(device).name,
+                differences.len(),
+                shown.join("\n  "),
+                super::replay_command(self.seed),
+            );
+            self.check_account(device);
+        }
+    }
+}
+
+/// Bytes, as places and values spell them.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a row of an entity's table shows in one column.
+fn cell_place(entity: &str, record: &[u8], column: &str) -> String {
+    format!("row {entity} {} {column}", hex(record))
+}
+
+/// The document's cells and number.
+fn document_place(record: &[u8], section: &str, what: &str) -> String {
+    format!("document {}#{section} {what}", hex(record))
+}
+
+/// A row of the table of conflicts.
+fn conflict_place(record: &[u8], section: &str, field: &str) -> String {
+    format!("conflict {}#{section} {field}", hex(record))
+}

@@ -1,0 +1,159 @@
+//! What the server's cells say, spelt as a device's tables must show it: the rules of the projection written
+//! a second time, so that a fault in one of them shows.
+
+use std::collections::BTreeMap;
+
+use crdt_core::id::{RecordId, Section};
+use crdt_core::record::{
+    Cells, Contender, DELETED, Deletion, Live, Money, Scalar, Value, conflict, deletion_conflict,
+    hydrate,
+};
+use crdt_core::schema::{Entity, Field, FieldKind, Schema};
+use sync_server::store::{DocumentRow, Read, StoreError};
+
+use super::super::server::SimServer;
+use super::{Picture, cell_place, conflict_place, document_place, hex};
+
+type Documents = BTreeMap<RecordId, BTreeMap<Section, (DocumentRow, Cells)>>;
+
+pub(super) fn picture(server: &SimServer) -> Picture {
+    let schema = server.schema();
+    server.read(|tx| {
+        let mut picture = Picture::default();
+        for documents in documents(tx)?.values() {
+            record(tx, &schema, documents, &mut picture)?;
+        }
+        Ok(picture)
+    })
+}
+
+fn documents(tx: &dyn Read) -> Result<Documents, StoreError> {
+    let mut documents = Documents::new();
+    for number in 1.. {
+        let Some(row) = tx.document(number)? else { break };
+        let cells = Cells::from_stored(&row.cells).expect("the server's cells can be read");
+        let sections = documents.entry(row.id.record).or_default();
+        sections.insert(row.id.section.clone(), (row, cells));
+    }
+    Ok(documents)
+}
+
+fn record(
+    tx: &dyn Read,
+    schema: &Schema,
+    documents: &BTreeMap<Section, (DocumentRow, Cells)>,
+    picture: &mut Picture,
+) -> Result<(), StoreError> {
+    let (row, main) = &documents[&Section::main()];
+    let entity = schema.entity(&row.entity).expect("the server takes entities of its schema only");
+    let id = row.id.record.as_bytes();
+    let deleted = Deletion::of(main).is_some();
+    let mut last = None;
+    for (section, (row, cells)) in documents {
+        let place = |what| document_place(id, section.as_str(), what);
+        picture.put(place("number"), row.number.to_string());
+        picture.put(place("cells"), format!("{cells:?}"));
+        last = last.max(cells.last_edit());
+        conflicts(tx, entity, (row, cells, deleted), picture)?;
+        if !deleted {
+            fields(entity, row, cells, picture);
+        }
+    }
+    if deleted {
+        return Ok(());
+    }
+    let mut put = |column, value| picture.put(cell_place(&entity.name, id, column), value);
+    put("_id", hex(id));
+    if let Some(Scalar::Timestamp(at)) = system(main, "$created_at") {
+        put("_created_at", at.as_millis().to_string());
+    }
+    if let Some(Scalar::Bytes(by)) = system(main, "$created_by") {
+        put("_created_by", hex(by));
+    }
+    if let Some(last) = last {
+        put("_updated_at", last.time.as_millis().to_string());
+        if let Some(replica) = tx.replica(&last.op.actor.replica())? {
+            put("_updated_by", hex(replica.member.as_bytes()));
+        }
+    }
+    Ok(())
+}
+
+fn system<'a>(cells: &'a Cells, key: &str) -> Option<&'a Scalar> {
+    match &cells.live(key).last()?.value {
+        Live::Scalar(scalar) => Some(scalar),
+        Live::Text(_) => None,
+    }
+}
+
+fn fields(entity: &Entity, row: &DocumentRow, cells: &Cells, picture: &mut Picture) {
+    let id = row.id.record.as_bytes();
+    let values = hydrate(cells, entity);
+    for field in entity.fields.iter().filter(|field| field.section == row.id.section) {
+        let value = values.get(&field.key).unwrap_or(&Value::Null);
+        for (column, shown) in columns(field, value) {
+            picture.put(cell_place(&entity.name, id, &column), shown);
+        }
+    }
+}
+
+/// The columns of a field that are not null, and what they show.
+fn columns(field: &Field, value: &Value) -> Vec<(String, String)> {
+    let column = field.column.clone();
+    let shown = match (&field.kind, value) {
+        (_, Value::Null) => return Vec::new(),
+        (FieldKind::Money, Value::Str(text)) => {
+            let money: Money = text.parse().expect("the door takes money in its one spelling");
+            return vec![
+                (column, money.minor().to_string()),
+                (format!("{}_currency", field.column), money.currency().to_owned()),
+            ];
+        }
+        (_, Value::Bool(truth)) => i64::from(*truth).to_string(),
+        (_, Value::Int(number) | Value::Counter(number)) => number.to_string(),
+        (_, Value::Float(number)) => format!("{number:?}"),
+        (_, Value::Str(text) | Value::Text(text)) => text.clone(),
+        (_, Value::Timestamp(time)) => time.as_millis().to_string(),
+        (_, Value::Bytes(bytes)) => hex(bytes),
+        (_, Value::Set(members)) => {
+            let list = serde_json::Value::from(members.as_slice()).to_string();
+            return vec![(format!("{column} members"), list.clone()), (column, list)];
+        }
+        (_, other) => panic!("a {} is not a value of a column", other.kind()),
+    };
+    vec![(column, shown)]
+}
+
+fn conflicts(
+    tx: &dyn Read,
+    entity: &Entity,
+    (row, cells, deleted): (&DocumentRow, &Cells, bool),
+    picture: &mut Picture,
+) -> Result<(), StoreError> {
+    let place =
+        |field: &str| conflict_place(row.id.record.as_bytes(), row.id.section.as_str(), field);
+    if let Some(unseen) = deletion_conflict(cells) {
+        let unseen: Result<Vec<String>, StoreError> =
+            unseen.iter().map(|(key, contender)| show(tx, key, contender)).collect();
+        picture.put(place(DELETED), format!("open=1 {}", unseen?.join(", ")));
+    }
+    if deleted {
+        return Ok(());
+    }
+    for (key, live) in cells.keys() {
+        let Some((field, None)) = entity.field_of_key(key) else { continue };
+        let Some(found) = conflict(&field.merge, live) else { continue };
+        let contenders: Result<Vec<String>, StoreError> =
+            found.contenders.iter().map(|contender| show(tx, key, contender)).collect();
+        let open = i64::from(found.open);
+        picture.put(place(key), format!("open={open} {}", contenders?.join(", ")));
+    }
+    Ok(())
+}
+
+fn show(tx: &dyn Read, key: &str, contender: &Contender) -> Result<String, StoreError> {
+    let actor = contender.op.actor;
+    let replica = tx.replica(&actor.replica())?;
+    let member = replica.map_or("null".to_owned(), |replica| replica.member.to_string());
+    Ok([key.to_owned(), actor.to_string(), member, contender.time.as_millis().to_string()].join(" "))
+}

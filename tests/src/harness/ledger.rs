@@ -1,0 +1,98 @@
+//! Accounting: every batch that a device confirmed is unanswered in its outbox, accepted by the server, or a
+//! dispute. Never nowhere, never twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use client_sdk::Client;
+use crdt_core::id::BatchId;
+use crdt_core::record::Value;
+
+/// The batches that devices confirmed, by device.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    confirmed: BTreeMap<usize, BTreeSet<BatchId>>,
+    last: BTreeMap<usize, BatchId>,
+}
+
+/// What one device holds.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    unanswered: BTreeSet<BatchId>,
+    disputed: BTreeSet<BatchId>,
+}
+
+impl Held {
+    pub(super) fn by(client: &Client) -> Self {
+        Self {
+            unanswered: batches(client, "SELECT batch FROM outbox WHERE state = 0"),
+            disputed: batches(client, "SELECT batch FROM dispute"),
+        }
+    }
+}
+
+impl Ledger {
+    /// Notes what a device confirmed: whatever is unanswered right after a write.
+    pub(super) fn confirm(&mut self, device: usize, client: &Client) {
+        let newest = "SELECT batch FROM outbox WHERE state = 0 ORDER BY number DESC LIMIT 1";
+        for batch in batches(client, newest) {
+            self.confirmed.entry(device).or_default().insert(batch);
+            self.last.insert(device, batch);
+        }
+    }
+
+    /// The batch that a device confirmed last.
+    #[must_use]
+    pub fn last(&self, device: usize) -> Option<BatchId> {
+        self.last.get(&device).copied()
+    }
+
+    /// How many batches were confirmed in all.
+    #[must_use]
+    pub fn confirmed(&self) -> usize {
+        self.confirmed.values().map(BTreeSet::len).sum()
+    }
+
+    /// Forgets a device's batches: its file was lost, and what was unsent with it.
+    pub(super) fn forget(&mut self, device: usize) {
+        self.confirmed.remove(&device);
+    }
+
+    /// What is wrong with a device's account, if anything.
+    pub(super) fn fault(
+        &self,
+        device: usize,
+        held: &Held,
+        log: &BTreeMap<BatchId, u64>,
+    ) -> Option<String> {
+        let confirmed = self.confirmed.get(&device)?;
+        for batch in confirmed {
+            let places = [
+                log.contains_key(batch),
+                held.disputed.contains(batch),
+                held.unanswered.contains(batch),
+            ];
+            match places {
+                [false, false, false] => return Some(format!("batch {batch} is nowhere")),
+                [true, true, _] => {
+                    return Some(format!("batch {batch} is accepted and a dispute at once"));
+                }
+                [_, true, true] => {
+                    return Some(format!("batch {batch} is unanswered and a dispute at once"));
+                }
+                // Accepted and unanswered: the receipt is on its way.
+                _ => {}
+            }
+        }
+        let stray = held.unanswered.iter().find(|batch| !confirmed.contains(*batch));
+        stray.map(|batch| format!("batch {batch} is in the outbox and was never confirmed"))
+    }
+}
+
+fn batches(client: &Client, sql: &str) -> BTreeSet<BatchId> {
+    let rows = client.query(sql, &[], Default::default()).expect("the public tables can be read");
+    let ids = rows.rows.into_iter().filter_map(|row| match row.into_iter().next() {
+        Some(Value::Bytes(bytes)) => BatchId::try_from(&bytes[..]).ok(),
+        _ => None,
+    });
+    ids.collect()
+}

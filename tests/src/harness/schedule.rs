@@ -1,0 +1,344 @@
+//! Random schedules: devices that edit, links that break, processes that die, clocks that jump. Then peace,
+//! and everything must agree with a plain model of what was confirmed.
+
+use std::collections::BTreeMap;
+
+use client_sdk::{EditError, Edits, Transaction};
+use crdt_core::id::{BatchId, RecordId};
+use crdt_core::record::{Money, Value};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+
+use sync_server::workspace::Stride;
+
+use super::network::{Blocked, Way};
+use super::server::CrashPoint;
+use super::tally::{Fault, Tally};
+use super::world::{Device, World};
+
+/// What a schedule did.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// The faults that struck.
+    pub tally: Tally,
+    /// What two runs of one seed have in common.
+    pub trace_hash: u64,
+    /// Batches that were confirmed.
+    pub confirmed: usize,
+    /// Batches that became disputes.
+    pub disputed: usize,
+}
+
+/// A schedule under way.
+struct Schedule {
+    world: World,
+    rng: StdRng,
+    devices: Vec<Device>,
+    records: Vec<Known>,
+    promised: BTreeMap<BatchId, Vec<Effect>>,
+    steps: u64,
+}
+
+/// A record that somebody made.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    id: RecordId,
+    entity: &'static str,
+}
+
+/// What a confirmed batch must have done exactly once, if it is accepted.
+#[derive(Debug, Clone)]
+enum Effect {
+    Counted(RecordId, i64),
+    Written(RecordId, String),
+}
+
+/// Edits and faults of one schedule.
+const STEPS: u64 = 70;
+/// The reasons for which the server may refuse an honest device: a clock that jumped within a session.
+const HONEST_REASONS: [&str; 2] = ["clock_ahead", "depends_on_refused"];
+
+/// Runs the schedule of a seed.
+///
+/// # Panics
+/// When anything that was promised does not hold; the message names the seed.
+#[must_use]
+pub fn run(seed: u64) -> Ran {
+    let mut schedule = Schedule::begin(seed);
+    for _ in 0..STEPS {
+        schedule.step();
+        let pause = schedule.rng.random_range(0..300);
+        schedule.world.run_for(pause);
+    }
+    schedule.heal();
+    schedule.world.settle();
+    schedule.world.assert_converged();
+    schedule.assert_exactly_once();
+    let disputed = schedule.assert_disputes_are_honest();
+    Ran {
+        tally: schedule.world.tally().clone(),
+        trace_hash: schedule.world.trace_hash(),
+        confirmed: schedule.world.ledger().confirmed(),
+        disputed,
+    }
+}
+
+impl Schedule {
+    fn begin(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9) ^ 0x5eed);
+        // Every third server folds early and lets devices catch up by index.
+        let short = Stride { followed_max: 6, follow: 3, catch_up: 2 };
+        let stride = if seed.is_multiple_of(3) { short } else { Stride::default() };
+        let mut world = World::with_stride(seed, stride);
+        let member = world.member("ann");
+        let mut devices = vec![world.device_of(member, "ann-phone"), world.device("bob")];
+        devices.push(world.device("cyd"));
+        if rng.random_bool(0.3) {
+            devices.push(world.device_of(member, "ann-tablet"));
+        }
+        let (records, promised) = (Vec::new(), BTreeMap::new());
+        let mut schedule = Self { world, rng, devices, records, promised, steps: 0 };
+        for entity in ["account", "account", "opportunity", "contact", "task"] {
+            schedule.create(schedule.devices[0], entity);
+        }
+        schedule.world.settle();
+        schedule
+    }
+
+    fn step(&mut self) {
+        self.steps += 1;
+        let device = *self.devices.choose(&mut self.rng).expect("a world has devices");
+        match self.rng.random_range(0..100) {
+            0..60 => self.edit(device),
+            60..66 => self.create_somewhere(device),
+            other => self.fault(device, other),
+        }
+    }
+
+    fn fault(&mut self, device: Device, kind: u32) {
+        match kind {
+            66..71 => self.world.block(device, Blocked::Both),
+            71..73 => self.world.block(device, Blocked::Up),
+            73..75 => self.world.block(device, Blocked::Down),
+            75..81 => self.world.online(device),
+            81..84 => self.world.cut(device),
+            84..88 => {
+                let way = if self.rng.random() { Way::Up } else { Way::Down };
+                let bytes = self.rng.random_range(0..2_000);
+                self.world.cut_after(device, way, bytes);
+            }
+            88..92 if self.world.at(device).is_running() => {
+                self.world.crash_device(device);
+                if self.rng.random_bool(0.3) {
+                    self.world.at(device).clock.reboot();
+                }
+            }
+            88..92 => self.world.start_device(device),
+            92..94 => self.world.crash_server_at(CrashPoint::BeforeCommit),
+            94..96 => self.world.crash_server_at(CrashPoint::BeforeReceipts),
+            96..97 => self.world.restart_server(),
+            _ => self.jump_clock(device),
+        }
+    }
+
+    fn jump_clock(&mut self, device: Device) {
+        let skew = match self.rng.random_range(0..4) {
+            0 => {
+                self.world.tally_mut().count(Fault::SmallClockJump);
+                self.rng.random_range(-100_000..100_000)
+            }
+            1 => 0,
+            2 => {
+                self.world.tally_mut().count(Fault::LargeClockJump);
+                self.rng.random_range(-20_000_000..20_000_000)
+            }
+            _ => {
+                self.world.tally_mut().count(Fault::LargeClockJump);
+                if self.rng.random() { 31_536_000_000 } else { -31_536_000_000 }
+            }
+        };
+        self.world.set_clock(device, skew);
+    }
+
+    fn heal(&mut self) {
+        self.world.disarm_server();
+        self.world.start_server();
+        for device in self.devices.clone() {
+            if !self.world.at(device).is_running() {
+                self.world.start_device(device);
+            }
+            self.world.at_mut(device).link.cut = None;
+            self.world.set_clock(device, 0);
+            self.world.online(device);
+        }
+    }
+
+    // -------------------------------------------------------------------------------------- edits
+
+    fn create_somewhere(&mut self, device: Device) {
+        let entities = ["account", "contact", "opportunity", "task", "note", "case"];
+        let entity = *entities.choose(&mut self.rng).expect("the list is not empty");
+        self.create(device, entity);
+    }
+
+    fn create(&mut self, device: Device, entity: &'static str) {
+        if !self.world.at(device).is_running() {
+            return;
+        }
+        let name = format!("{entity} {}", self.steps);
+        let edits = match entity {
+            "account" | "opportunity" => Edits::new().set("name", name),
+            "task" | "case" => Edits::new().set("subject", name),
+            "note" => Edits::new().set("title", name),
+            _ => Edits::new().set("last_name", name),
+        };
+        let made = self.write(device, Vec::new(), |tx| tx.create(entity, edits));
+        if let Some(id) = made {
+            self.records.push(Known { id, entity });
+        }
+    }
+
+    fn edit(&mut self, device: Device) {
+        if !self.world.at(device).is_running() {
+            return;
+        }
+        let count = self.rng.random_range(1..=3);
+        let mut effects = Vec::new();
+        let mut plan: Vec<(RecordId, Plan)> = Vec::new();
+        for _ in 0..count {
+            let known = *self.records.choose(&mut self.rng).expect("there are records");
+            if self.world.find(device, known.id).is_none() {
+                continue;
+            }
+            let step = self.plan(device, known, &mut effects);
+            plan.push((known.id, step));
+        }
+        self.write(device, effects, |tx| {
+            plan.into_iter().try_for_each(|(id, plan)| match plan {
+                Plan::Update(edits) => tx.update(id, edits),
+                Plan::Delete => tx.delete(id),
+                Plan::Restore => tx.restore(id),
+            })
+        });
+    }
+
+    /// One user's whim.
+    fn plan(&mut self, device: Device, known: Known, effects: &mut Vec<Effect>) -> Plan {
+        let seen = self.world.see(device, known.id);
+        if seen.deleted() {
+            return Plan::Restore;
+        }
+        if self.rng.random_bool(0.04) {
+            return Plan::Delete;
+        }
+        let number = self.rng.random_range(0..50);
+        let edits = Edits::new();
+        Plan::Update(match (known.entity, self.rng.random_range(0..6)) {
+            ("account", 0) => {
+                effects.push(Effect::Counted(known.id, number));
+                edits.increment("visits", number)
+            }
+            ("account", 1) => {
+                let token = format!("[{}.{}]", device.0, self.steps * 10 + effects.len() as u64);
+                let length = seen.text("notes").unwrap_or_default().chars().count();
+                let at = self.rng.random_range(0..=length);
+                effects.push(Effect::Written(known.id, token.clone()));
+                edits.splice("notes", at, 0, token)
+            }
+            ("account", 2) => edits.set("health", *pick(&mut self.rng, &["good", "critical"])),
+            ("account", 3) => edits.set("credit_limit", usd(number)),
+            ("opportunity", 0) => edits.set("amount", usd(number)),
+            ("opportunity", 1) => edits.set("commission", usd(number)),
+            ("opportunity", 2) => edits.set("forecast", usd(number)),
+            ("opportunity", 3) => edits.set("stage", *pick(&mut self.rng, &["won", "engaging"])),
+            ("contact", 0) => edits.set("score", number).unset("title"),
+            ("contact", 1) => edits.set("title", format!("Title {number}")),
+            ("contact" | "case", 2) => edits.add("tags", format!("tag {}", number % 3)),
+            ("task", 0) => edits.set("due", format!("2026-12-{:02}", 1 + number % 28)),
+            ("task", 1) => edits.set("status", *pick(&mut self.rng, &["done", "open", "waiting"])),
+            ("note", 0..=3) => edits.set_text("body", format!("body {number}")),
+            ("case", 0) => edits.set("status", *pick(&mut self.rng, &["open", "solved"])),
+            (_, 4) => edits.remove("tags", format!("tag {}", number % 3)),
+            _ => edits.add("tags", format!("tag {}", number % 3)),
+        })
+    }
+
+    /// Runs a transaction and notes what it promised. A rule that is broken on the device leaves nothing.
+    fn write<T>(
+        &mut self,
+        device: Device,
+        effects: Vec<Effect>,
+        work: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T, EditError>,
+    ) -> Option<T> {
+        let before = self.world.last_batch(device);
+        match self.world.edit(device, work) {
+            Ok(done) => {
+                if let Some(batch) = self.world.last_batch(device).filter(|now| Some(*now) != before)
+                {
+                    self.promised.insert(batch, effects);
+                }
+                Some(done)
+            }
+            Err(EditError::Store(error)) => panic!("{}: {error}", self.world.at(device).name),
+            // Two whims of one transaction may contradict each other: delete, then edit.
+            Err(_) => None,
+        }
+    }
+
+    // ------------------------------------------------------------------------------------ oracles
+
+    /// Counters add up and prose holds what was written, once for each accepted batch.
+    fn assert_exactly_once(&self) {
+        let mut counts: BTreeMap<RecordId, i64> = BTreeMap::new();
+        let mut tokens: BTreeMap<RecordId, Vec<&String>> = BTreeMap::new();
+        let log = self.world.server().log();
+        for effect in self.promised.iter().filter(|(id, _)| log.contains_key(id)).flat_map(|p| p.1)
+        {
+            match effect {
+                Effect::Counted(id, by) => *counts.entry(*id).or_default() += by,
+                Effect::Written(id, token) => tokens.entry(*id).or_default().push(token),
+            }
+        }
+        let first = self.devices[0];
+        for (id, count) in counts {
+            let shown = self.world.see(first, id);
+            assert_eq!(*shown.value("visits"), Value::Counter(count), "visits of {id}");
+        }
+        for (id, tokens) in tokens {
+            let shown = self.world.see(first, id);
+            let notes = shown.text("notes").unwrap_or_default();
+            // Tokens may be written into one another, so their characters are counted.
+            let written: usize = tokens.iter().map(|token| token.len()).sum();
+            assert_eq!(notes.len(), written, "notes of {id}: {notes} from {tokens:?}");
+        }
+    }
+
+    fn assert_disputes_are_honest(&self) -> usize {
+        let mut count = 0;
+        for device in &self.devices {
+            for dispute in self.world.disputes(*device) {
+                count += 1;
+                let honest = |code: &str| HONEST_REASONS.contains(&code);
+                let reasons = &dispute.reasons;
+                assert!(reasons.iter().all(|reason| honest(&reason.code)), "{dispute:?}");
+            }
+        }
+        count
+    }
+}
+
+/// What is to be done to one record.
+enum Plan {
+    Update(Edits),
+    Delete,
+    Restore,
+}
+
+fn pick<'a>(rng: &mut StdRng, values: &'a [&'static str]) -> &'a &'static str {
+    values.choose(rng).expect("the list is not empty")
+}
+
+fn usd(whole: i64) -> Money {
+    Money::from_minor(whole * 100, "USD").expect("USD is a currency")
+}

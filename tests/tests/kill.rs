@@ -1,0 +1,132 @@
+//! The real server, killed with SIGKILL while devices push to it: nothing confirmed is lost, nothing is
+//! applied twice, and it comes back on the same files.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use client_sdk::{Client, Config, Edits, Paging, StaticToken};
+use crdt_core::id::{MemberId, RecordId};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tests::real_server::{RealServer, WORKSPACE};
+
+const KILLS: usize = 50;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn device(server: &RealServer, folder: &Path, member: MemberId, token: &str, name: &str) -> Client {
+    let config = Config::new(folder.join(name), WORKSPACE, member)
+        .server(server.url(), StaticToken::new(token));
+    Client::open(config).expect("a new file can be opened")
+}
+
+/// Waits until everything of `client` was answered, and everything new has come.
+fn settle(client: &Client) {
+    let report = client.sync_once(PATIENCE).expect("the server is back");
+    assert!(report.caught_up, "not caught up within {PATIENCE:?}");
+    assert!(client.unsent().expect("the device can be read").is_empty());
+}
+
+/// Waits without holding anything: the moment is part of the schedule, not a wait for something.
+fn pause(duration: Duration) {
+    let (_keep, never) = mpsc::channel::<()>();
+    let _ = never.recv_timeout(duration);
+}
+
+fn accounts(client: &Client) -> BTreeSet<RecordId> {
+    let rows = client
+        .query("SELECT \"_id\" FROM account", &[], Paging::first(Paging::LIMIT_MAX))
+        .expect("the device can be read");
+    let ids = rows.rows.iter().filter_map(|row| match row.first() {
+        Some(crdt_core::record::Value::Bytes(bytes)) => RecordId::try_from(&bytes[..]).ok(),
+        _ => None,
+    });
+    ids.collect()
+}
+
+#[test]
+fn fifty_kills_at_seeded_moments_lose_nothing_and_repeat_nothing() {
+    let seed = std::env::var("FIELDBOOK_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(7);
+    println!("replay with FIELDBOOK_SEED={seed} cargo test -p tests --test kill");
+    let mut random = StdRng::seed_from_u64(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = RealServer::create();
+    let (ada, ben) = (server.add_member("Ada"), server.add_member("Ben"));
+    let (ada_token, ben_token) = (server.token(ada), server.token(ben));
+    server.start_quietly();
+    let writer = device(&server, folder.path(), ada, &ada_token, "writer.db");
+    let counted = writer.create("account", Edits::new().set("name", "Counted")).unwrap();
+    let syncing = writer.start_sync().unwrap();
+
+    let mut made = BTreeSet::from([counted]);
+    let mut visits = 0;
+    for round in 0..KILLS {
+        writer.retry_now();
+        for edit in 0..random.random_range(1..8) {
+            let name = format!("Account {round}.{edit}");
+            made.insert(writer.create("account", Edits::new().set("name", name)).unwrap());
+            writer.update(counted, Edits::new().increment("visits", 1)).unwrap();
+            visits += 1;
+            pause(Duration::from_micros(random.random_range(0..6_000)));
+        }
+        pause(Duration::from_micros(random.random_range(0..12_000)));
+        server.kill();
+        server.start_quietly();
+    }
+    drop(syncing);
+    settle(&writer);
+    let reader = device(&server, folder.path(), ben, &ben_token, "reader.db");
+    settle(&reader);
+    for client in [&writer, &reader] {
+        assert_eq!(accounts(client), made, "seed {seed}");
+        let shown = client.get(counted).unwrap().and_then(|record| record.int("visits"));
+        assert_eq!(shown, Some(visits), "seed {seed}");
+        assert_eq!(client.disputes().unwrap().len(), 0, "seed {seed}");
+    }
+}
+
+/// Runs the server up to a failpoint, with one device pushing one batch, and kills it there.
+fn killed_at(failpoint: &str) -> (RealServer, Client, tempfile::TempDir, RecordId) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = RealServer::create();
+    let ada = server.add_member("Ada");
+    let token = server.token(ada);
+    let stderr = server.start(Some(failpoint));
+    let client = device(&server, folder.path(), ada, &token, "device.db");
+    let edits = Edits::new().set("name", "Acme").increment("visits", 1);
+    let account = client.create("account", edits).unwrap();
+    let syncing = client.start_sync().unwrap();
+    let reached = BufReader::new(stderr)
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.contains(&format!("failpoint {failpoint}")));
+    assert!(reached, "the server ended before it reached {failpoint}");
+    assert_eq!(client.unsent().unwrap().batches, 1, "no receipt can have come");
+    server.kill();
+    drop(syncing);
+    (server, client, folder, account)
+}
+
+#[test]
+fn killed_between_commit_and_receipt_the_batch_is_in_once() {
+    let (mut server, client, _folder, account) = killed_at("commit.before_receipts");
+    let head = |server: &RealServer| {
+        let file = rusqlite::Connection::open(server.database()).unwrap();
+        file.query_row("SELECT head FROM log", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(head(&server), 1, "the commit was durable");
+    server.start_quietly();
+    settle(&client);
+    assert_eq!(client.get(account).unwrap().and_then(|record| record.int("visits")), Some(1));
+    assert_eq!(head(&server), 1, "the batch was not taken twice");
+}
+
+#[test]
+fn killed_before_the_commit_the_batch_is_sent_again() {
+    let (mut server, client, _folder, account) = killed_at("commit.before");
+    server.start_quietly();
+    settle(&client);
+    assert_eq!(client.get(account).unwrap().and_then(|record| record.int("visits")), Some(1));
+}

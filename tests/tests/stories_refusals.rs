@@ -1,0 +1,234 @@
+//! Stories of refusals: what the server does not take becomes a dispute with its reason and its values, harms
+//! nothing else, and can be sent again.
+
+use client_sdk::{DisputeKind, Edits};
+use crdt_core::id::RecordId;
+use crdt_core::record::{DELETED, Value};
+use crdt_core::schema::Schema;
+use tests::harness::network::Packet;
+use tests::harness::world::{Device, World};
+
+/// The built-in schema with one line in the place of another.
+fn schema_with(version: u64, line: &str, instead: &str) -> String {
+    let builtin = Schema::builtin().text();
+    assert!(builtin.contains(line), "the built-in schema has changed: {line}");
+    let text = builtin.replacen(line, instead, 1);
+    text.replacen("version = 1", &format!("version = {version}"), 1)
+}
+
+const WEBSITE: &str = "website = \"url\"\n";
+const EMPLOYEES: &str = "employees = { type = \"int\", min = 0, max = 10_000_000 }";
+
+/// An app whose schema lets more through than the server's, a device with the right one, and an account.
+fn lenient_app(seed: u64) -> (World, Device, Device, RecordId) {
+    let mut world = World::new(seed);
+    let app = schema_with(1, EMPLOYEES, "employees = \"int\"");
+    let (ann, bob) = (world.device_with_schema("ann", &app), world.device("bob"));
+    let account = world.create(ann, "account", Edits::new().set("name", "Hooli"));
+    world.settle();
+    (world, ann, bob, account)
+}
+
+#[test]
+fn a_refused_batch_becomes_a_dispute_with_its_reason_and_its_values() {
+    let (mut world, ann, bob, account) = lenient_app(601);
+    world.update(ann, account, Edits::new().set("employees", -5).set("phone", "1"));
+    world.settle();
+    world.assert_converged();
+    let disputes = world.disputes(ann);
+    let [dispute] = &disputes[..] else { panic!("{disputes:?}") };
+    assert_eq!(dispute.kind, DisputeKind::Refused);
+    assert_eq!(dispute.reasons[0].code, "invalid");
+    assert_eq!(dispute.reasons[0].field.as_deref(), Some("employees"));
+    assert_eq!(dispute.reasons[0].record, Some(account));
+    assert_eq!(dispute.tried[0].values["employees"], serde_json::json!(-5));
+    assert_eq!(dispute.tried[0].values["phone"], serde_json::json!("1"));
+    assert_eq!(*world.see(ann, account).value("phone"), Value::Null, "refused as a whole");
+    assert!(world.disputes(bob).is_empty());
+}
+
+#[test]
+fn a_refusal_holds_up_no_other_record() {
+    let (mut world, ann, bob, account) = lenient_app(602);
+    world.offline(ann);
+    let task = world.create(ann, "task", Edits::new().set("subject", "Call"));
+    world.set(ann, account, "employees", -5);
+    world.set(ann, task, "priority", "high");
+    world.online(ann);
+    world.settle_watched(|world| world.check_account(ann));
+    world.assert_converged();
+    assert_eq!(world.see(bob, task).text("priority"), Some("high"));
+    assert_eq!(world.disputes(ann).len(), 1);
+}
+
+#[test]
+fn later_edits_of_a_refused_record_become_disputes_too_and_none_is_lost() {
+    let (mut world, ann, bob, account) = lenient_app(603);
+    world.offline(ann);
+    world.set(ann, account, "phone", "before");
+    world.set(ann, account, "employees", -5);
+    for number in 0..30 {
+        world.set(ann, account, "phone", format!("after {number}"));
+    }
+    let task = world.create(ann, "task", Edits::new().set("subject", "Call"));
+    world.online(ann);
+    world.settle_watched(|world| world.check_account(ann));
+    world.assert_converged();
+    let disputes = world.disputes(ann);
+    assert_eq!(disputes.len(), 31);
+    let stranded = |kind| disputes.iter().filter(|dispute| dispute.kind == kind).count();
+    assert_eq!(stranded(DisputeKind::Refused) + stranded(DisputeKind::DependsOnRefused), 31);
+    assert!(stranded(DisputeKind::DependsOnRefused) >= 14, "{}", stranded(DisputeKind::Refused));
+    assert_eq!(world.see(bob, account).text("phone"), Some("before"));
+    assert!(world.find(bob, task).is_some());
+
+    // What was stranded goes through once it stands on its own.
+    let last = disputes.iter().max_by_key(|dispute| dispute.id).unwrap();
+    world.at(ann).client().resend(last.id).unwrap();
+    world.written(ann);
+    world.settle();
+    world.assert_converged();
+    world.assert_all_see(account, "phone", "after 29");
+    assert_eq!(world.disputes(ann).len(), 30);
+}
+
+#[test]
+fn a_refused_record_takes_everything_that_was_written_in_its_batch_along() {
+    let (mut world, ann, bob, account) = lenient_app(604);
+    world.offline(ann);
+    let contact = world
+        .edit(ann, |tx| {
+            tx.update(account, Edits::new().set("employees", -5))?;
+            tx.create("contact", Edits::new().set("last_name", "Orr").set("account", account))
+        })
+        .unwrap();
+    world.set(ann, contact, "title", "Buyer");
+    world.online(ann);
+    world.settle_watched(|world| world.check_account(ann));
+    world.assert_converged();
+    assert!(world.find(bob, contact).is_none());
+    assert!(world.find(ann, contact).is_none(), "the record is not there without its batch");
+    assert_eq!(world.disputes(ann).len(), 2);
+}
+
+#[test]
+fn a_refusal_does_not_hide_what_others_wrote_meanwhile() {
+    let (mut world, ann, bob, account) = lenient_app(605);
+    world.offline(ann);
+    world.update(ann, account, Edits::new().set("employees", -5).increment("visits", 1));
+    world.update(ann, account, Edits::new().splice("notes", 0, 0, "[ann]"));
+    world.update(bob, account, Edits::new().set("employees", 12).increment("visits", 2));
+    world.update(bob, account, Edits::new().splice("notes", 0, 0, "[bob]"));
+    world.settle_others(ann);
+    world.online(ann);
+    world.settle_watched(|world| world.check_account(ann));
+    world.assert_converged();
+    world.assert_all_see(account, "employees", 12);
+    world.assert_all_see(account, "visits", Value::Counter(2));
+    world.assert_all_see(account, "notes", Value::Text("[bob]".to_owned()));
+    // And edits made after the refusal are new ones.
+    world.update(ann, account, Edits::new().splice("notes", 0, 0, "[ann]"));
+    world.settle();
+    world.assert_converged();
+    world.assert_all_see(account, "notes", Value::Text("[ann][bob]".to_owned()));
+}
+
+#[test]
+fn a_field_that_the_server_does_not_know_waits_in_a_dispute_until_the_schema_has_it() {
+    let mut world = World::new(606);
+    let vat = format!("{WEBSITE}vat_number = \"string\"\n");
+    let app = schema_with(1, WEBSITE, &vat);
+    let (ann, bob) = (world.device_with_schema("ann", &app), world.device("bob"));
+    let account = world.create(ann, "account", Edits::new().set("name", "Hooli"));
+    world.settle();
+    world.set(ann, account, "vat_number", "DE 811");
+    world.settle();
+    world.assert_converged();
+    let disputes = world.disputes(ann);
+    assert_eq!(disputes[0].reasons[0].code, "unknown_field");
+    assert_eq!(disputes[0].reasons[0].field.as_deref(), Some("vat_number"));
+
+    world.put_schema(&schema_with(2, WEBSITE, &vat));
+    world.settle();
+    world.at(ann).client().resend(disputes[0].id).unwrap();
+    world.written(ann);
+    world.settle();
+    world.assert_converged();
+    world.assert_all_see(account, "vat_number", "DE 811");
+    assert!(world.disputes(ann).is_empty());
+    let row = "SELECT vat_number FROM account";
+    let rows = world.at(bob).client().query(row, &[], Default::default()).unwrap();
+    assert_eq!(rows.rows, [[Value::from("DE 811")]], "bob's table grew a column");
+}
+
+#[test]
+fn a_rule_made_stricter_refuses_nobodys_old_offline_work() {
+    let mut world = World::new(607);
+    let (ann, bob) = (world.device("ann"), world.device("bob"));
+    let account = world.create(ann, "account", Edits::new().set("name", "Hooli"));
+    world.settle();
+    world.offline(ann);
+    world.set(ann, account, "employees", 9_000_000);
+    let stricter = "employees = { type = \"int\", min = 0, max = 1_000 }";
+    world.put_schema(&schema_with(2, EMPLOYEES, stricter));
+    world.online(ann);
+    world.settle();
+    world.assert_converged();
+    assert!(world.disputes(ann).is_empty(), "{:?}", world.disputes(ann));
+    assert_eq!(world.see(bob, account).int("employees"), Some(9_000_000));
+    let refused = world.edit(ann, |tx| tx.update(account, Edits::new().set("employees", 5_000)));
+    assert!(refused.is_err(), "the new rule holds for new edits, before they are confirmed");
+}
+
+#[test]
+fn an_edit_of_a_record_that_another_deleted_meanwhile_is_no_dispute_but_a_conflict() {
+    let (mut world, ann, bob, account) = lenient_app(608);
+    world.offline(ann);
+    world.set(ann, account, "phone", "1");
+    world.delete(bob, account);
+    world.settle_others(ann);
+    world.online(ann);
+    world.settle();
+    world.assert_converged();
+    assert!(world.disputes(ann).is_empty());
+    assert_eq!(world.contenders(account, DELETED), [Value::from("1")]);
+}
+
+#[test]
+fn a_discarded_dispute_is_gone_and_a_resent_one_that_is_refused_again_is_back() {
+    let (mut world, ann, _, account) = lenient_app(609);
+    world.set(ann, account, "employees", -5);
+    world.settle();
+    let dispute = world.disputes(ann)[0].clone();
+    world.at(ann).client().resend(dispute.id).unwrap();
+    world.forget(ann);
+    world.written(ann);
+    world.settle();
+    let again = world.disputes(ann);
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0].tried, dispute.tried);
+    world.at(ann).client().discard(again[0].id).unwrap();
+    assert!(world.disputes(ann).is_empty());
+}
+
+#[test]
+fn what_is_no_message_ends_the_connection_and_changes_nothing() {
+    let (mut world, ann, bob, account) = lenient_app(610);
+    let before = world.picture_of_server();
+    let garbage: [Packet; 5] = [
+        Packet::Text,
+        Packet::Frame(Vec::new()),
+        Packet::Frame(vec![0xff; 100]),
+        Packet::Frame(vec![1, 0x28, 0xb5, 0x2f, 0xfd, 0xff]),
+        Packet::Frame(vec![0; 2 << 20]),
+    ];
+    for packet in garbage {
+        world.inject(ann, packet);
+        world.settle();
+        assert_eq!(world.picture_of_server(), before);
+    }
+    world.set(ann, account, "phone", "1");
+    world.settle();
+    world.assert_converged();
+    assert_eq!(world.see(bob, account).text("phone"), Some("1"));
+}
