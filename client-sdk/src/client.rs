@@ -14,12 +14,12 @@ use crdt_core::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::clock::Contact;
 use crate::config::Config;
 use crate::conflict::{Choice, FieldConflict};
 use crate::dispute::Dispute;
 use crate::driver::SyncSlot;
 use crate::edits::Edits;
-use crate::engine::Nudge;
 use crate::error::{EditError, QueryError, StoreError};
 use crate::notify::{Changes, Hub, Subscription};
 use crate::query::{Hit, Paging, Rows};
@@ -41,6 +41,7 @@ pub struct Client {
 struct Inner {
     store: Store,
     config: Config,
+    contact: Contact,
     hub: Hub,
     sync: Arc<SyncSlot>,
     report: OpenReport,
@@ -60,7 +61,8 @@ impl Client {
     /// [`open_report`](Self::open_report) tells.
     pub fn open(config: Config) -> Result<Self, StoreError> {
         let (store, report) = Store::open(&config)?;
-        let inner = Inner { store, config, hub: Hub::default(), sync: Arc::default(), report };
+        let (hub, sync, contact) = (Hub::default(), Arc::default(), Contact::default());
+        let inner = Inner { store, config, contact, hub, sync, report };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -98,16 +100,14 @@ impl Client {
         &self,
         work: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T, EditError>,
     ) -> Result<T, EditError> {
-        let value = self.write(Durability::Full, |session| {
+        self.write(Durability::Full, |session| {
             let stamp = self.stamp(session);
             let entropy = Arc::clone(&self.inner.config.entropy);
             let mut transaction = Transaction::new(session, stamp, entropy);
             let value = work(&mut transaction)?;
             transaction.finish()?;
-            Ok::<_, EditError>(value)
-        })?;
-        self.inner.sync.nudge(Nudge::Edited);
-        Ok(value)
+            Ok(value)
+        })
     }
 
     /// Makes a record: [`Transaction::create`] in a transaction of its own.
@@ -302,7 +302,7 @@ impl Client {
     /// # Errors
     /// When there is no such dispute, or the edits break a rule on this device; the dispute then stays.
     pub fn resend(&self, dispute: i64) -> Result<(), EditError> {
-        self.write(Durability::Full, |session| -> Result<(), EditError> {
+        self.write(Durability::Full, |session| {
             let found = find_dispute(session, dispute)?;
             forget_dispute(session, &found)?;
             let schema = session.schema();
@@ -316,9 +316,7 @@ impl Client {
             }
             transaction.finish()?;
             Ok(())
-        })?;
-        self.inner.sync.nudge(Nudge::Edited);
-        Ok(())
+        })
     }
 
     /// Notices of what changes, after each commit.
@@ -355,12 +353,15 @@ impl Client {
         Ok(value)
     }
 
-    /// When an edit that is made now is made: the device's time with the known correction. A clock that was
-    /// never set gives the earliest time that any edit may have.
+    /// When an edit that is made now is made: the server's time, counted on since the last contact, or else
+    /// the device's time with the correction that was known last. A clock that was never set gives the earliest time that any edit may have.
     fn stamp(&self, session: &Session<'_>) -> Stamp {
         let clock = &self.inner.config.clock;
         let wall = clock.wall();
-        let offset = session.state.meta.clock.map(|measured| measured.offset);
+        let offset = match self.inner.contact.now(clock.monotonic_ms(), clock.boot()) {
+            Some(server) => Some(server.since(wall)),
+            None => session.state.meta.clock.map(|measured| measured.offset),
+        };
         let earliest = Timestamp::from_millis(limits::EDIT_TIME_MS_MIN);
         Stamp {
             time: wall.plus_millis(offset.unwrap_or(0)).max(earliest),

@@ -78,6 +78,8 @@ pub const FOLD_CHANGES_MIN: u64 = 64;
 pub const RECEIPT_NUMBER_MAX: u64 = 1 << 53;
 /// Scopes of one member.
 pub const SCOPES_MAX: usize = 1_024;
+/// Receipts of one welcome that name their documents, bytes: half a frame.
+pub const WELCOME_RECEIPT_BYTES: usize = FRAME_BYTES_MAX / 2;
 /// Receipts of one welcome; the device acknowledges them by storing them.
 pub const RECEIPTS_PER_WELCOME_MAX: usize = 10_000;
 /// A token, bytes.

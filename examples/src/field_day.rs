@@ -146,7 +146,11 @@ pub fn run(options: &Options, input: &Import) -> Result<Outcome> {
     };
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let mut present = std::fs::read_dir(&folder)?;
-    anyhow::ensure!(present.next().is_none(), "{} is not empty: name a new folder", folder.display());
+    anyhow::ensure!(
+        present.next().is_none(),
+        "{} is not empty: name a new folder",
+        folder.display()
+    );
     let cast = Cast::choose(input)?;
     let world = World::start(&folder, &members(input))?;
     let mut stage = Stage { teller, world, cast, steps: Vec::new(), at: (0, Traffic::default()) };

@@ -248,7 +248,8 @@ impl Connection {
     async fn send(&mut self, frame: Vec<u8>) {
         self.shared.metrics.bytes_out.increment(frame.len() as u64);
         let sent =
-            tokio::time::timeout(self.shared.write_timeout, self.socket.feed(Frame::binary(frame))).await;
+            tokio::time::timeout(self.shared.write_timeout, self.socket.feed(Frame::binary(frame)))
+                .await;
         match sent {
             Ok(Ok(())) => {}
             Ok(Err(_)) => self.ended = true,

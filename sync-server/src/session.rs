@@ -97,9 +97,10 @@ struct Live {
     unanswered: usize,
     last_page: u64,
     acked_page: u64,
-    building: bool,
-    /// The log has grown since the page under construction was begun.
-    moved: bool,
+    /// The page under construction, by what it is built for.
+    building: Option<Due>,
+    /// What the next page is due for.
+    due: Option<Due>,
     /// Cursors may have moved without a page that says so.
     unsaid: bool,
     wanted: VecDeque<u64>,
@@ -134,7 +135,7 @@ impl Session {
             }
             Input::Greeted(greeted) => self.greeted(greeted),
             Input::Receipts(receipts) => self.receipts(receipts),
-            Input::HeadMoved => self.build(Build::Moved),
+            Input::HeadMoved => self.build(Some(Due::Entries)),
             Input::PageBuilt(page) => self.page_built(page),
             Input::Tick => self.tick(now),
             Input::End(goodbye) => self.end(goodbye),
@@ -175,7 +176,7 @@ impl Session {
             (Message::Fetch(fetch), Phase::Live(live)) => {
                 live.wanted.extend(fetch.documents);
                 live.wanted.truncate(crdt_core::limits::PAGE_ENTRIES_MAX);
-                self.build(Build::Moved)
+                self.build(Some(Due::Entries))
             }
             (Message::Goodbye(goodbye), _) => {
                 self.phase = Phase::Closed;
@@ -204,7 +205,7 @@ impl Session {
         if ack.receipt > 0 {
             effects.push(Effect::Acknowledge(ack.receipt));
         }
-        effects.extend(self.build(Build::Wanted));
+        effects.extend(self.build(None));
         effects
     }
 
@@ -214,7 +215,11 @@ impl Session {
             (Ok(_), Phase::New { .. } | Phase::Live(_) | Phase::Closed) => Vec::new(),
             (Ok(greeted), Phase::Greeting) => {
                 let expires_at = greeted.expires_at;
-                self.phase = Phase::Live(Live { building: true, expires_at, ..Live::default() });
+                self.phase = Phase::Live(Live {
+                    building: Some(Due::Cursors),
+                    expires_at,
+                    ..Live::default()
+                });
                 vec![
                     Effect::Send(encode_frame(&Message::Welcome(greeted.welcome))),
                     Effect::BuildPage { flush: true },
@@ -226,44 +231,45 @@ impl Session {
     fn receipts(&mut self, receipts: Vec<Receipt>) -> Vec<Effect> {
         let Phase::Live(live) = &mut self.phase else { return Vec::new() };
         live.unanswered = live.unanswered.saturating_sub(receipts.len());
-        vec![Effect::Send(encode_frame(&Message::Receipts(receipts)))]
+        let all_answered = live.unanswered == 0;
+        let mut effects = vec![Effect::Send(encode_frame(&Message::Receipts(receipts)))];
+        if all_answered {
+            // A device that has pushed all it had waits for its cursors to pass its own batches.
+            effects.extend(self.build(Some(Due::Cursors)));
+        }
+        effects
     }
 
-    /// Asks for the next page when there is credit and none is under construction.
-    fn build(&mut self, why: Build) -> Vec<Effect> {
+    /// Asks for the next page when one is due, there is credit, and none is under construction.
+    fn build(&mut self, why: Option<Due>) -> Vec<Effect> {
         let credit = u64::from(self.bounds.peer.pages_in_flight);
         let Phase::Live(live) = &mut self.phase else { return Vec::new() };
-        live.moved |= matches!(why, Build::Moved);
-        if live.building || live.last_page - live.acked_page >= credit {
+        live.due = live.due.max(why);
+        if live.building.is_some() || live.last_page - live.acked_page >= credit {
             return Vec::new();
         }
         if !live.wanted.is_empty() {
-            live.building = true;
+            live.building = Some(Due::Entries);
+            live.due = live.due.max(Some(Due::Entries));
             return vec![Effect::BuildWhole(live.wanted.drain(..).collect())];
         }
-        let flush = matches!(why, Build::Flush) && live.unsaid;
-        if !live.moved && !flush {
-            return Vec::new();
-        }
-        live.building = true;
-        live.moved = false;
+        let Some(due) = live.due.take() else { return Vec::new() };
+        let flush = due == Due::Cursors;
+        live.building = Some(due);
         live.unsaid = !flush;
         vec![Effect::BuildPage { flush }]
     }
 
     fn page_built(&mut self, page: Option<PageParts>) -> Vec<Effect> {
         let Phase::Live(live) = &mut self.phase else { return Vec::new() };
-        if !std::mem::take(&mut live.building) {
-            return Vec::new();
-        }
-        let Some(page) = page else { return self.build(Build::Wanted) };
+        let Some(built_for) = live.building.take() else { return Vec::new() };
+        let Some(page) = page else { return self.build(None) };
         live.last_page += 1;
-        // There may be more behind a page; the build that finds nothing ends the chain.
-        live.moved = true;
         let parts = page.parts(live.last_page);
         let mut effects: Vec<Effect> =
             parts.map(|part| Effect::Send(encode_frame(&Message::Page(part)))).collect();
-        effects.extend(self.build(Build::Wanted));
+        // There may be more behind a page; the build that finds nothing ends the chain.
+        effects.extend(self.build(Some(built_for)));
         effects
     }
 
@@ -274,13 +280,15 @@ impl Session {
             {
                 self.close(GoodbyeCode::Timeout, "no hello came in time")
             }
-            Phase::Live(live) if now >= live.expires_at => {
-                self.close(GoodbyeCode::TokenExpired, "the token has expired; connect with a new one")
-            }
+            Phase::Live(live) if now >= live.expires_at => self
+                .close(GoodbyeCode::TokenExpired, "the token has expired; connect with a new one"),
             Phase::Live(_) if now.saturating_sub(self.heard_at) > self.bounds.idle_timeout_ms => {
                 self.close(GoodbyeCode::Timeout, "nothing was heard for too long")
             }
-            Phase::Live(_) => self.build(Build::Flush),
+            Phase::Live(live) => {
+                let due = live.unsaid.then_some(Due::Cursors);
+                self.build(due)
+            }
             Phase::New { .. } | Phase::Greeting | Phase::Closed => Vec::new(),
         }
     }
@@ -303,12 +311,11 @@ impl Session {
     }
 }
 
-/// Why a page may be due.
-enum Build {
+/// What a page is due for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
     /// The log has grown, or something was fetched.
-    Moved,
-    /// There may be credit now.
-    Wanted,
-    /// Quiet: the cursors alone are worth a page.
-    Flush,
+    Entries,
+    /// The cursors alone are worth a page.
+    Cursors,
 }

@@ -300,10 +300,10 @@ impl Actor {
                 }
             }
             Command::Acknowledge { session, replica, receipt } => {
-                if self.is_current(session, &replica) {
-                    if let Err(error) = self.workspace.acknowledge(&replica, receipt) {
-                        self.end(&replica, storage_goodbye(&error));
-                    }
+                if self.is_current(session, &replica)
+                    && let Err(error) = self.workspace.acknowledge(&replica, receipt)
+                {
+                    self.end(&replica, storage_goodbye(&error));
                 }
             }
             Command::Leave { session, replica } => {

@@ -20,7 +20,7 @@ pub mod w5;
 pub mod w7;
 pub mod workload;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use options::Options;
 use report::Report;
@@ -36,13 +36,14 @@ pub fn run(options: &Options) -> Result<Report> {
         Some(folder) => Workload::read(folder, options.n)?,
         None => Workload::generate(options.n),
     };
-    let stage = Stage::start(&options.folder)?;
+    let stage = Stage::start(&options.folder, w1::devices(options.runs))?;
     let mut report = Report::new(options);
     let devices = w1::run(&stage, &workload, options.runs, &mut report)?;
     w2::run(&stage, &workload, &devices.base, options.runs, &mut report)?;
     w7::run(&stage, &workload, &devices.base, options.runs, &mut report)?;
-    w3::run(&stage, &workload, &devices, options.runs, &mut report)?;
-    w4::run(&stage, &workload, &devices, options.runs, &mut report)?;
-    w5::run(&stage, &devices, options.runs, &mut report)?;
+    w3::run(&stage, &workload, &devices, &mut report)?;
+    let [a, b] = devices.pairs.last().context("there is at least one run")?;
+    w4::run(&stage, &workload, [&a.client, &b.client], options.runs, &mut report)?;
+    w5::run(&stage, &a.client, options.runs, &mut report)?;
     Ok(report)
 }

@@ -1,5 +1,6 @@
 //! What the tests of the whole system share: the deterministic simulation, and the real programs.
 
+pub mod bench;
 pub mod binaries;
 pub mod harness;
 pub mod real_server;

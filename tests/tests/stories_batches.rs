@@ -60,15 +60,16 @@ fn devices_that_are_caught_up_never_see_half_a_batch() {
     let devices = ["ann", "bob", "cyd"].map(|name| world.device(name));
     let pair = world
         .edit(devices[0], |tx| {
-            let left = tx.create("account", Edits::new().set("name", "Left").set("phone", "0"))?;
-            Ok((left, tx.create("account", Edits::new().set("name", "Right").set("phone", "0"))?))
+            let left =
+                tx.create("account", Edits::new().set("name", "Left").set("country", "0"))?;
+            Ok((left, tx.create("account", Edits::new().set("name", "Right").set("country", "0"))?))
         })
         .unwrap();
     world.settle();
     let agree = |world: &World| {
         for device in world.everyone() {
             let (left, right) = (world.see(device, pair.0), world.see(device, pair.1));
-            assert_eq!(left.value("phone"), right.value("phone"), "{}", world.at(device).name);
+            assert_eq!(left.value("country"), right.value("country"), "{}", world.at(device).name);
         }
     };
     for round in 0..60_usize {
@@ -80,8 +81,8 @@ fn devices_that_are_caught_up_never_see_half_a_batch() {
         }
         let both = |phone: String| {
             move |tx: &mut client_sdk::Transaction<'_, '_>| {
-                tx.update(pair.0, Edits::new().set("phone", phone.clone()))?;
-                tx.update(pair.1, Edits::new().set("phone", phone))
+                tx.update(pair.0, Edits::new().set("country", phone.clone()))?;
+                tx.update(pair.1, Edits::new().set("country", phone))
             }
         };
         world.edit(device, both(round.to_string())).unwrap();
@@ -103,7 +104,7 @@ fn a_new_device_syncs_for_the_first_time_while_others_write() {
     world.settle();
     let bob = world.device("bob");
     for (number, account) in accounts.iter().enumerate().step_by(5) {
-        world.set(ann, *account, "phone", format!("{number}"));
+        world.set(ann, *account, "country", format!("{number}"));
         world.run_for(7);
     }
     world.settle();
@@ -113,7 +114,7 @@ fn a_new_device_syncs_for_the_first_time_while_others_write() {
 
 #[test]
 fn a_device_that_is_far_behind_catches_up_by_index_and_gets_folded_documents_whole() {
-    let stride = Stride { followed_max: 20, follow: 7, catch_up: 3 };
+    let stride = Stride { followed_max: 20, follow: 7, catch_up: 3, burst_bytes: 20_000 };
     let mut world = World::with_stride(105, stride);
     let (ann, bob) = (world.device("ann"), world.device("bob"));
     let account = world.create(ann, "account", Edits::new().set("name", "Hooli"));
@@ -125,14 +126,18 @@ fn a_device_that_is_far_behind_catches_up_by_index_and_gets_folded_documents_who
     for number in 0..200 {
         let id = if number % 2 == 0 { account } else { others[number % others.len()] };
         let text = format!("{number} ").repeat(20);
-        world.update(ann, id, Edits::new().set("phone", format!("{number}")).set_text("notes", text));
+        world.update(
+            ann,
+            id,
+            Edits::new().set("country", format!("{number}")).set_text("notes", text),
+        );
     }
     world.settle_others(bob);
     world.online(bob);
     let cyd = world.device("cyd");
     world.settle();
     world.assert_converged();
-    world.assert_all_see(account, "phone", "198");
+    world.assert_all_see(account, "country", "198");
     world.assert_all_see(account, "website", "https://hooli.example");
     assert!(world.see(cyd, account).text("notes").unwrap().contains("[bob]"));
     assert!(world.folded() > 0, "nothing was folded");
@@ -142,15 +147,15 @@ fn a_device_that_is_far_behind_catches_up_by_index_and_gets_folded_documents_who
 fn two_devices_of_one_member_share_everything() {
     let mut world = World::new(106);
     let ann = world.member("ann");
-    let (phone, tablet) = (world.device_of(ann, "phone"), world.device_of(ann, "tablet"));
+    let (phone, tablet) = (world.device_of(ann, "country"), world.device_of(ann, "tablet"));
     let account = world.create(phone, "account", Edits::new().set("name", "Hooli"));
     world.settle();
     world.all_offline();
-    world.set(phone, account, "phone", "1");
-    world.set(tablet, account, "phone", "2");
+    world.set(phone, account, "country", "1");
+    world.set(tablet, account, "country", "2");
     world.all_online();
     world.assert_converged();
-    world.assert_all_see(account, "phone", "2");
+    world.assert_all_see(account, "country", "2");
     for device in [phone, tablet] {
         assert_eq!(world.see(device, account).updated_by(), Some(ann));
     }
@@ -203,7 +208,10 @@ fn fill(world: &mut World, device: Device, count: usize) -> Vec<RecordId> {
     let mut ids = Vec::new();
     for chunk in (0..count).collect::<Vec<_>>().chunks(50) {
         let made = world.edit(device, |tx| {
-            chunk.iter().map(|number| tx.create("account", name(*number))).collect::<Result<Vec<_>, _>>()
+            chunk
+                .iter()
+                .map(|number| tx.create("account", name(*number)))
+                .collect::<Result<Vec<_>, _>>()
         });
         ids.extend(made.unwrap());
     }

@@ -19,7 +19,8 @@ fn two_devices(seed: u64) -> (World, Device, Device, RecordId) {
 }
 
 #[test]
-fn a_server_that_dies_between_its_commit_and_its_receipts_loses_nothing_and_applies_nothing_twice() {
+fn a_server_that_dies_between_its_commit_and_its_receipts_loses_nothing_and_applies_nothing_twice()
+{
     let (mut world, ann, _, account) = two_devices(201);
     world.crash_server_at(CrashPoint::BeforeReceipts);
     for _ in 0..5 {
@@ -59,13 +60,13 @@ fn a_device_that_dies_before_its_receipt_comes_sends_again_and_is_told_of_the_fi
 fn a_server_that_restarts_is_found_again() {
     let (mut world, ann, bob, account) = two_devices(204);
     world.stop_server();
-    world.set(ann, account, "phone", "1");
+    world.set(ann, account, "country", "1");
     world.run_for(20_000);
     world.start_server();
     world.set(bob, account, "website", "https://hooli.example");
     world.settle();
     world.assert_converged();
-    world.assert_all_see(account, "phone", "1");
+    world.assert_all_see(account, "country", "1");
 }
 
 #[test]
@@ -157,14 +158,14 @@ fn an_edit_that_was_not_committed_when_the_process_died_left_nothing() {
     world.offline(ann);
     let before = Files::copy(world.at(ann).path());
     let refused = world.edit(ann, |tx| {
-        tx.update(account, Edits::new().set("phone", "1"))?;
+        tx.update(account, Edits::new().set("country", "1"))?;
         tx.update(account, Edits::new().set("name", "x".repeat(100_000)))
     });
     assert!(refused.is_err());
-    assert_eq!(*world.see(ann, account).value("phone"), Value::Null);
+    assert_eq!(*world.see(ann, account).value("country"), Value::Null);
     world.cut_power(ann, &before);
     world.start_device(ann);
-    assert_eq!(*world.see(ann, account).value("phone"), Value::Null);
+    assert_eq!(*world.see(ann, account).value("country"), Value::Null);
     world.all_online();
     world.assert_converged();
 }
@@ -173,12 +174,12 @@ fn an_edit_that_was_not_committed_when_the_process_died_left_nothing() {
 fn pages_that_a_power_cut_took_are_fetched_again() {
     let (mut world, ann, bob, account) = two_devices(209);
     let before = Files::copy(world.at(bob).path());
-    world.set(ann, account, "phone", "1");
+    world.set(ann, account, "country", "1");
     world.settle();
-    assert_eq!(world.see(bob, account).text("phone"), Some("1"));
+    assert_eq!(world.see(bob, account).text("country"), Some("1"));
     world.cut_power(bob, &before);
     world.start_device(bob);
-    assert_eq!(world.see(bob, account).text("phone"), None);
+    assert_eq!(world.see(bob, account).text("country"), None);
     world.settle();
     world.assert_converged();
 }

@@ -27,25 +27,25 @@ fn meet(world: &mut World) {
 #[test]
 fn edits_to_different_fields_both_survive() {
     let (mut world, ann, bob, id) = two_apart(1, "account", account());
-    world.set(ann, id, "phone", "+1 555 0100");
+    world.set(ann, id, "country", "+1 555 0100");
     world.set(bob, id, "website", "https://ganjaflex.example");
     meet(&mut world);
-    world.assert_all_see(id, "phone", "+1 555 0100");
+    world.assert_all_see(id, "country", "+1 555 0100");
     world.assert_all_see(id, "website", "https://ganjaflex.example");
-    assert_eq!(world.contenders(id, "phone"), []);
+    assert_eq!(world.contenders(id, "country"), []);
 }
 
 #[test]
 fn the_latest_edit_of_a_field_wins_and_not_the_device_that_edited_more() {
     let (mut world, ann, bob, id) = two_apart(2, "account", account());
     for number in 0..20 {
-        world.set(ann, id, "phone", format!("+1 555 01{number:02}"));
+        world.set(ann, id, "country", format!("+1 555 01{number:02}"));
     }
-    world.set(bob, id, "phone", "+1 555 0999");
+    world.set(bob, id, "country", "+1 555 0999");
     meet(&mut world);
-    world.assert_all_see(id, "phone", "+1 555 0999");
+    world.assert_all_see(id, "country", "+1 555 0999");
     let both = [Value::from("+1 555 0999"), Value::from("+1 555 0119")];
-    assert_eq!(world.contenders(id, "phone"), both);
+    assert_eq!(world.contenders(id, "country"), both);
 }
 
 #[test]
@@ -183,17 +183,17 @@ fn an_amount_and_its_currency_never_part() {
     world.set(bob, id, "close_value", usd(300));
     meet(&mut world);
     world.assert_all_see(id, "close_value", usd(300));
-    assert_eq!(world.contenders(id, "close_value"), [
-        Value::from(usd(300)),
-        Value::from(money(200, "EUR"))
-    ]);
+    assert_eq!(
+        world.contenders(id, "close_value"),
+        [Value::from(usd(300)), Value::from(money(200, "EUR"))]
+    );
 }
 
 /// Deletes on one device and edits on the other, who connect in the given order.
 fn delete_against_edit(seed: u64, deleter_first: bool) -> (World, Device, Device, RecordId) {
     let (mut world, ann, bob, id) = two_apart(seed, "account", account());
     world.delete(ann, id);
-    world.set(bob, id, "phone", "+1 555 0100");
+    world.set(bob, id, "country", "+1 555 0100");
     let order = if deleter_first { [ann, bob] } else { [bob, ann] };
     for device in order {
         world.online(device);
@@ -221,7 +221,7 @@ fn a_deleted_record_is_restored_with_the_edit_that_its_deleter_had_not_seen() {
         world.edit(ann, |tx| tx.restore(id)).unwrap();
         world.settle();
         world.assert_converged();
-        world.assert_all_see(id, "phone", "+1 555 0100");
+        world.assert_all_see(id, "country", "+1 555 0100");
         assert_eq!(world.contenders(id, "$deleted"), []);
     }
 }
@@ -233,7 +233,7 @@ fn a_deletion_that_had_seen_every_edit_shows_no_conflict() {
     meet(&mut world);
     assert!(world.see(bob, id).deleted());
     assert_eq!(world.contenders(id, "$deleted"), []);
-    let refused = world.edit(bob, |tx| tx.update(id, Edits::new().set("phone", "1")));
+    let refused = world.edit(bob, |tx| tx.update(id, Edits::new().set("country", "1")));
     assert!(refused.is_err(), "a deleted record takes no edit");
 }
 

@@ -32,7 +32,7 @@ fn lenient_app(seed: u64) -> (World, Device, Device, RecordId) {
 #[test]
 fn a_refused_batch_becomes_a_dispute_with_its_reason_and_its_values() {
     let (mut world, ann, bob, account) = lenient_app(601);
-    world.update(ann, account, Edits::new().set("employees", -5).set("phone", "1"));
+    world.update(ann, account, Edits::new().set("employees", -5).set("country", "1"));
     world.settle();
     world.assert_converged();
     let disputes = world.disputes(ann);
@@ -42,8 +42,8 @@ fn a_refused_batch_becomes_a_dispute_with_its_reason_and_its_values() {
     assert_eq!(dispute.reasons[0].field.as_deref(), Some("employees"));
     assert_eq!(dispute.reasons[0].record, Some(account));
     assert_eq!(dispute.tried[0].values["employees"], serde_json::json!(-5));
-    assert_eq!(dispute.tried[0].values["phone"], serde_json::json!("1"));
-    assert_eq!(*world.see(ann, account).value("phone"), Value::Null, "refused as a whole");
+    assert_eq!(dispute.tried[0].values["country"], serde_json::json!("1"));
+    assert_eq!(*world.see(ann, account).value("country"), Value::Null, "refused as a whole");
     assert!(world.disputes(bob).is_empty());
 }
 
@@ -65,10 +65,10 @@ fn a_refusal_holds_up_no_other_record() {
 fn later_edits_of_a_refused_record_become_disputes_too_and_none_is_lost() {
     let (mut world, ann, bob, account) = lenient_app(603);
     world.offline(ann);
-    world.set(ann, account, "phone", "before");
+    world.set(ann, account, "country", "before");
     world.set(ann, account, "employees", -5);
     for number in 0..30 {
-        world.set(ann, account, "phone", format!("after {number}"));
+        world.set(ann, account, "country", format!("after {number}"));
     }
     let task = world.create(ann, "task", Edits::new().set("subject", "Call"));
     world.online(ann);
@@ -79,16 +79,15 @@ fn later_edits_of_a_refused_record_become_disputes_too_and_none_is_lost() {
     let stranded = |kind| disputes.iter().filter(|dispute| dispute.kind == kind).count();
     assert_eq!(stranded(DisputeKind::Refused) + stranded(DisputeKind::DependsOnRefused), 31);
     assert!(stranded(DisputeKind::DependsOnRefused) >= 14, "{}", stranded(DisputeKind::Refused));
-    assert_eq!(world.see(bob, account).text("phone"), Some("before"));
+    assert_eq!(world.see(bob, account).text("country"), Some("before"));
     assert!(world.find(bob, task).is_some());
 
     // What was stranded goes through once it stands on its own.
     let last = disputes.iter().max_by_key(|dispute| dispute.id).unwrap();
-    world.at(ann).client().resend(last.id).unwrap();
-    world.written(ann);
+    world.resend(ann, last);
     world.settle();
     world.assert_converged();
-    world.assert_all_see(account, "phone", "after 29");
+    world.assert_all_see(account, "country", "after 29");
     assert_eq!(world.disputes(ann).len(), 30);
 }
 
@@ -150,8 +149,7 @@ fn a_field_that_the_server_does_not_know_waits_in_a_dispute_until_the_schema_has
 
     world.put_schema(&schema_with(2, WEBSITE, &vat));
     world.settle();
-    world.at(ann).client().resend(disputes[0].id).unwrap();
-    world.written(ann);
+    world.resend(ann, &disputes[0]);
     world.settle();
     world.assert_converged();
     world.assert_all_see(account, "vat_number", "DE 811");
@@ -184,7 +182,7 @@ fn a_rule_made_stricter_refuses_nobodys_old_offline_work() {
 fn an_edit_of_a_record_that_another_deleted_meanwhile_is_no_dispute_but_a_conflict() {
     let (mut world, ann, bob, account) = lenient_app(608);
     world.offline(ann);
-    world.set(ann, account, "phone", "1");
+    world.set(ann, account, "country", "1");
     world.delete(bob, account);
     world.settle_others(ann);
     world.online(ann);
@@ -200,14 +198,12 @@ fn a_discarded_dispute_is_gone_and_a_resent_one_that_is_refused_again_is_back() 
     world.set(ann, account, "employees", -5);
     world.settle();
     let dispute = world.disputes(ann)[0].clone();
-    world.at(ann).client().resend(dispute.id).unwrap();
-    world.forget(ann);
-    world.written(ann);
+    world.resend(ann, &dispute);
     world.settle();
     let again = world.disputes(ann);
     assert_eq!(again.len(), 1);
     assert_eq!(again[0].tried, dispute.tried);
-    world.at(ann).client().discard(again[0].id).unwrap();
+    world.discard(ann, &again[0]);
     assert!(world.disputes(ann).is_empty());
 }
 
@@ -227,8 +223,8 @@ fn what_is_no_message_ends_the_connection_and_changes_nothing() {
         world.settle();
         assert_eq!(world.picture_of_server(), before);
     }
-    world.set(ann, account, "phone", "1");
+    world.set(ann, account, "country", "1");
     world.settle();
     world.assert_converged();
-    assert_eq!(world.see(bob, account).text("phone"), Some("1"));
+    assert_eq!(world.see(bob, account).text("country"), Some("1"));
 }

@@ -74,7 +74,7 @@ fn a_full_server_says_so_and_takes_everything_once_there_is_room() {
     for number in 0..150 {
         world.create(ann, "account", filler(number));
     }
-    world.set(bob, account, "phone", "1");
+    world.set(bob, account, "country", "1");
     world.run_for(60_000);
     world.check_account(ann);
     let status = world.at(ann).sync().status();
@@ -107,16 +107,16 @@ fn a_broken_record_is_set_aside_and_every_other_record_goes_on() {
     let broken = world.create(ann, "account", Edits::new().set("name", "Broken"));
     world.settle();
     for number in 0..5 {
-        world.set(ann, broken, "phone", format!("{number}"));
+        world.set(ann, broken, "country", format!("{number}"));
     }
     world.settle();
     world.tamper_with_pages(break_document(1));
     let bob = world.device("bob");
     let sound = world.create(ann, "account", Edits::new().set("name", "Sound"));
     world.settle();
-    world.set(ann, sound, "phone", "1");
+    world.set(ann, sound, "country", "1");
     world.settle();
-    assert_eq!(world.see(bob, sound).text("phone"), Some("1"));
+    assert_eq!(world.see(bob, sound).text("country"), Some("1"));
     assert!(world.find(bob, broken).is_none());
     assert_eq!(world.at(bob).sync().status().broken_records, 1);
 }
@@ -126,7 +126,7 @@ fn a_record_that_came_broken_once_is_fetched_again_and_whole() {
     let (mut world, ann, bob, account) = two_devices(705);
     world.offline(bob);
     for number in 0..5 {
-        world.set(ann, account, "phone", format!("{number}"));
+        world.set(ann, account, "country", format!("{number}"));
     }
     world.settle_others(bob);
     let mut left = 1;
@@ -141,14 +141,14 @@ fn a_record_that_came_broken_once_is_fetched_again_and_whole() {
     world.settle();
     world.assert_converged();
     assert_eq!(world.at(bob).sync().status().broken_records, 0);
-    world.assert_all_see(account, "phone", "4");
+    world.assert_all_see(account, "country", "4");
 }
 
 #[test]
 fn a_damaged_file_is_set_aside_with_its_unsent_work_and_a_new_one_syncs() {
     let (mut world, ann, bob, account) = two_devices(706);
     world.offline(bob);
-    world.set(bob, account, "phone", "unsent");
+    world.set(bob, account, "country", "unsent");
     world.crash_device(bob);
     let path = world.at(bob).path().to_owned();
     let mut bytes = std::fs::read(&path).unwrap();
@@ -160,8 +160,8 @@ fn a_damaged_file_is_set_aside_with_its_unsent_work_and_a_new_one_syncs() {
     let report = world.at(bob).client().open_report().clone();
     assert!(report.damaged.is_some(), "{report:?}");
     assert_eq!(world.find(bob, account).map(|_| ()), None);
-    world.set(ann, account, "phone", "sent");
+    world.set(ann, account, "country", "sent");
     world.all_online();
     world.assert_converged();
-    assert_eq!(*world.see(bob, account).value("phone"), Value::from("sent"));
+    assert_eq!(*world.see(bob, account).value("country"), Value::from("sent"));
 }

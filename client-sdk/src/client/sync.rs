@@ -71,12 +71,12 @@ impl Client {
         let server = welcome.server_time.plus_millis(delay);
         let moment = Moment { server, monotonic_ms: clock.monotonic_ms(), boot: clock.boot() };
         let measured = Measured { offset: server.since(clock.wall()), at: server };
-        self.write(Durability::Full, |session| {
+        let applied = self.write(Durability::Full, |session| {
             if welcome.member != session.state.meta.member {
                 return Err(StoreError::NotYours { what: "member" });
             }
-            let mut applied = WelcomeApplied::default();
-            applied.again = adopt_epoch(session, welcome)?;
+            let again = adopt_epoch(session, welcome)?;
+            let mut applied = WelcomeApplied { again, ..WelcomeApplied::default() };
             adopt_member(session, welcome)?;
             applied.schema_changed = adopt_schema(session, welcome)?;
             scope::adopt(&session.tx, &welcome.scopes)?;
@@ -90,7 +90,9 @@ impl Client {
             applied.fetch = incoming::to_fetch(&session.tx, limit)?;
             applied.fetch.retain(|number| !applied.receipts.fetch.contains(number));
             Ok(applied)
-        })
+        })?;
+        self.inner.contact.hear(server, moment.monotonic_ms, moment.boot);
+        Ok(applied)
     }
 
     /// Stores answers to batches.

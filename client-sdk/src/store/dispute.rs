@@ -1,5 +1,6 @@
 //! The `dispute` table, and what a batch tried, read back from its changes.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crdt_core::id::{BatchId, RecordId};
@@ -25,10 +26,10 @@ pub(crate) fn tried(
     let mut by_record: BTreeMap<RecordId, Tried> = BTreeMap::new();
     let mut cells: BTreeMap<i64, Cells> = BTreeMap::new();
     for change in changes {
-        if !cells.contains_key(&change.document) {
-            cells.insert(change.document, cells_of(connection, change.document)?);
-        }
-        let now = &cells[&change.document];
+        let now = match cells.entry(change.document) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(cells_of(connection, change.document)?),
+        };
         let entity = schema.entity(&change.entity);
         // What cannot be read is in the export as it was stored.
         let Ok(read) = change.stored.read(entity, now) else { continue };

@@ -255,7 +255,7 @@ impl Held {
             .iter()
             .filter(|change| match wanted {
                 Wanted::Everything => change.state != KEPT || snapshot.is_none(),
-                Wanted::Accepted => change.state != PENDING,
+                Wanted::Accepted => change.state != PENDING || self.promoted.contains(&change.row),
             })
             .map(|change| &change.bytes[..]);
         let fresh = self

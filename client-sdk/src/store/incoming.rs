@@ -4,6 +4,7 @@
 mod changes;
 mod whole;
 
+use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -118,6 +119,8 @@ impl Applying {
         identity: Option<&Identity>,
     ) -> Result<DocumentId, Misfit> {
         let id = match (self.numbered(session, number)?, identity) {
+            // One number, one document.
+            (Some(id), Some(identity)) if identity.id != id => return Err(Misfit::Entry),
             (Some(id), _) => id,
             (None, Some(identity)) => identity.id.clone(),
             (None, None) => return Err(Misfit::Entry),
@@ -193,13 +196,13 @@ impl Applying {
 
     /// The record is removed for good, with what was written to it and not answered.
     fn erase(&mut self, session: &mut Session<'_>, id: RecordId) -> Result<(), Misfit> {
-        if !self.records.contains_key(&id) {
-            match HeldRecord::read(&session.tx, &session.state, id)? {
-                Some(record) => self.records.insert(id, record),
+        let record = match self.records.entry(id) {
+            Place::Occupied(known) => known.into_mut(),
+            Place::Vacant(place) => match HeldRecord::read(&session.tx, &session.state, id)? {
+                Some(record) => place.insert(record),
                 None => return Ok(dispute::erase(session, id)?),
-            };
-        }
-        let Some(record) = self.records.get_mut(&id) else { return Ok(()) };
+            },
+        };
         let sections: Vec<_> = record.documents.keys().cloned().collect();
         for section in sections {
             record.remove(&session.tx, &section)?;

@@ -1,6 +1,7 @@
 //! The outbox: batches in order, rebuilt for sending from their change rows; and who writes under actors.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crdt_core::id::{BatchId, ChangeHash, DocumentId, MemberId, RecordId, ReplicaId, Section};
 use crdt_core::limits;
@@ -183,11 +184,11 @@ fn rebuild(connection: &Connection, state: &State, row: &OutboxRow) -> Result<Ba
     let mut cells: BTreeMap<i64, Cells> = BTreeMap::new();
     let mut last: BTreeMap<i64, ChangeHash> = BTreeMap::new();
     for change in changes_of(connection, row.number)? {
-        if !cells.contains_key(&change.document) {
-            cells.insert(change.document, cells_of(connection, change.document)?);
-        }
+        let known = match cells.entry(change.document) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(cells_of(connection, change.document)?),
+        };
         let entity = state.entity(&change.entity);
-        let known = &cells[&change.document];
         let read = change.stored.read(entity, known)?;
         let before = last.insert(change.document, change.stored.hash);
         let sent = SentChange::new(&read, &change.stored.hash, before.as_ref());

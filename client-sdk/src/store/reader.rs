@@ -20,7 +20,7 @@ pub(crate) fn query(
     paging: Paging,
 ) -> Result<Rows, QueryError> {
     let mut statement = prepare(connection, sql)?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let wanted = statement.parameter_count();
     if wanted != parameters.len() {
         let text = format!("{wanted} parameters are wanted, {} were given", parameters.len());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crdt_core::id::{BatchId, RecordId};
+use crdt_core::id::{BatchId, ChangeHash, RecordId};
 use crdt_core::protocol::{AcceptedDocument, Outcome, Receipt, Refusal};
 use crdt_core::time::Timestamp;
 
@@ -63,7 +63,7 @@ fn one(
             number_documents(session, documents)?;
             let Some(row) = unanswered(session, &receipt.batch)? else { return Ok(()) };
             let changes = outbox::changes_of(&session.tx, row.number)?;
-            if changes.iter().map(|change| change.stored.hash).eq(hashes.iter().copied()) {
+            if is_copy(&changes, hashes) {
                 accept(session, &row, *position, now)?;
             } else {
                 applied.fetch.extend(documents.iter().map(|document| document.number));
@@ -77,6 +77,12 @@ fn one(
         }
     }
     Ok(())
+}
+
+/// Whether the server holds these very changes. It lists them in an order of its own, and without seeds
+/// that somebody else had brought before.
+fn is_copy(changes: &[BatchChange], hashes: &[ChangeHash]) -> bool {
+    hashes.iter().all(|hash| changes.iter().any(|change| change.stored.hash == *hash))
 }
 
 /// The batch, when it waits for an answer.

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use client_sdk::{Client, Clock, Config, MemberId, SeededEntropy, StoreError, Timestamp};
-use crdt_core::id::{BatchId, DocumentId, Epoch, Lease, ReplicaId};
+use crdt_core::id::{BatchId, ChangeHash, DocumentId, Epoch, Lease, ReplicaId};
 use crdt_core::protocol::{
-    AcceptedDocument, AuthorName, Batch, Cursor, DocumentRef, Entry, Identity, Outcome, Page,
-    PeerLimits, Receipt, Refusal, ScopeCursor, SentChange, Welcome,
+    AcceptedDocument, AuthorName, Batch, Cursor, Dependencies, DocumentRef, Entry, Identity,
+    Outcome, Page, PeerLimits, Receipt, Refusal, ScopeCursor, SentChange, Welcome,
 };
+use crdt_core::record::document::Purpose;
+use crdt_core::record::{Cells, Document, History, Judgement, Known, Situation, judge, judge_with};
 
 /// A day on which nothing happened.
 pub(crate) const NOON: i64 = 1_763_800_000_000;
@@ -96,10 +98,11 @@ pub(crate) fn member(name: &str) -> MemberId {
     MemberId::from_source_key("member", name)
 }
 
-/// Accepts batches and hands out what it accepted.
+/// Accepts batches and hands out what it accepted. Every change goes through the door first.
 #[derive(Default)]
 pub(crate) struct Relay {
     documents: BTreeMap<u64, (Identity, Vec<SentChange>)>,
+    judged: BTreeMap<u64, Judged>,
     authors: BTreeMap<ReplicaId, AuthorName>,
     receipts: BTreeMap<ReplicaId, u64>,
     position: u64,
@@ -123,6 +126,9 @@ impl Relay {
         let mut documents = Vec::new();
         for changes in &batch.documents {
             let number = self.number_of(&changes.document);
+            let identity = self.documents[&number].0.clone();
+            let judged = self.judged.entry(number).or_default();
+            judged.take(device, &identity, &changes.changes);
             let entry = self.documents.get_mut(&number).unwrap();
             entry.1.extend(changes.changes.iter().cloned());
             documents.push(AcceptedDocument { id: entry.0.id.clone(), number });
@@ -192,6 +198,68 @@ impl Relay {
                 })
             }
         }
+    }
+}
+
+/// A document as the door knows it.
+#[derive(Default)]
+struct Judged {
+    cells: Cells,
+    /// What each change covers.
+    index: BTreeMap<ChangeHash, Known>,
+    bytes: Vec<Vec<u8>>,
+}
+
+impl Judged {
+    fn take(&mut self, device: &Device, identity: &Identity, changes: &[SentChange]) {
+        let schema = device.client.schema();
+        let mut before = None;
+        for sent in changes {
+            let deps = match &sent.deps {
+                Dependencies::Chained => vec![before.unwrap()],
+                Dependencies::Short(prefixes) => prefixes.iter().map(|p| self.find(*p)).collect(),
+                Dependencies::Long(hashes) => hashes.clone(),
+            };
+            let mut past = Known::default();
+            for dep in &deps {
+                past.add(self.index[dep].max_op, &self.index[dep].clock);
+            }
+            let change = sent.clone().with_deps(deps);
+            if self.cells.holds(&change) {
+                before = Some(change.encode().hash);
+                continue;
+            }
+            let situation = Situation {
+                entity: schema.entity(&identity.entity).unwrap(),
+                section: &identity.id.section,
+                cells: &self.cells,
+                past: &past,
+                sender: device.client.hello(String::new()).unwrap().replica,
+                now: Timestamp::from_millis(NOON + 10 * 365 * 24 * 3_600_000),
+                history: History::Current,
+            };
+            let judgement = match judge(&change, &sent.claim, &situation) {
+                Ok(Judgement::NeedsDocument) => {
+                    let bytes = self.bytes.iter().map(Vec::as_slice);
+                    let document = Document::load(Purpose::SlowDoor, None, bytes).unwrap();
+                    judge_with(&change, &sent.claim, &situation, document)
+                }
+                other => other,
+            };
+            let Ok(Judgement::Admitted(admitted)) = judgement else {
+                panic!("the door refuses {change:?}: {judgement:?}");
+            };
+            let known = Known { max_op: change.max_op().max(past.max_op), clock: admitted.clock };
+            self.index.insert(admitted.encoded.hash, known);
+            self.bytes.push(admitted.encoded.bytes.clone());
+            self.cells = admitted.cells;
+            before = Some(admitted.encoded.hash);
+        }
+    }
+
+    fn find(&self, prefix: u32) -> ChangeHash {
+        let found = self.index.keys().find(|hash| hash.0.starts_with(&prefix.to_be_bytes()));
+        *found.expect("a batch names dependencies that the server has")
     }
 }
 

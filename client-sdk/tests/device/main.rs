@@ -9,3 +9,4 @@ mod merging;
 mod pages;
 mod questions;
 mod records;
+mod simulation;

@@ -147,21 +147,36 @@ fn undo_refuses_to_take_back_somebody_elses_edit() {
 }
 
 #[test]
-fn the_same_record_made_on_two_devices_from_one_source_key_becomes_one() {
-    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
-    let mut relay = Relay::default();
-    let id = client_sdk::RecordId::from_source_key("account", "4711");
-    let make = |device: &Device, phone: &str| {
-        let edits = Edits::new().set("name", "Acme").set("phone", phone);
-        device.client.transaction(|tx| tx.create_with_id(id, "account", edits)).unwrap();
-    };
-    make(&ada, "111 1111");
-    make(&bob, "222 2222");
-    bob.hands.pass(1);
-    relay.accept_all(&ada);
-    relay.accept_all(&bob);
-    relay.give_all(&ada);
-    relay.give_all(&bob);
-    assert_eq!(shown(&ada), shown(&bob));
-    assert_eq!(shown(&ada).0.len(), 1);
+fn of_one_source_key_created_twice_the_second_is_a_dispute_and_is_resent_as_an_edit() {
+    for page_comes in ["before the refusal", "after it"] {
+        let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+        let mut relay = Relay::default();
+        let id = client_sdk::RecordId::from_source_key("account", "4711");
+        let make = |device: &Device, phone: &str| {
+            let edits = Edits::new().set("name", "Acme").set("phone", phone);
+            device.client.transaction(|tx| tx.create_with_id(id, "account", edits)).unwrap();
+        };
+        make(&ada, "111 1111");
+        make(&bob, "222 2222");
+        relay.accept_all(&ada);
+        let batch = bob.client.outbox(0, 1, usize::MAX).unwrap()[0].id;
+        let refusal = relay.refuse(&bob, batch, "exists");
+        if page_comes == "before the refusal" {
+            relay.give_all(&bob);
+            bob.client.apply_receipts(&[refusal]).unwrap();
+        } else {
+            bob.client.apply_receipts(&[refusal]).unwrap();
+            relay.give_all(&bob);
+        }
+        let record = bob.client.get(id).unwrap().unwrap();
+        assert_eq!(record.text("phone"), Some("111 1111"), "{page_comes}");
+        assert_eq!(record.sync_state(), SyncState::Disputed, "{page_comes}");
+
+        bob.client.resend(bob.client.disputes().unwrap()[0].id).unwrap();
+        relay.accept_all(&bob);
+        relay.give_all(&ada);
+        assert_eq!(shown(&ada), shown(&bob), "{page_comes}");
+        assert_eq!(ada.client.get(id).unwrap().unwrap().text("phone"), Some("222 2222"));
+        assert!(bob.client.verify().unwrap().differing.is_empty());
+    }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::id::{ActorId, ChangeHash};
 use crate::time::Timestamp;
 
+use super::shape::CREATED_AT;
 use super::{Action, Cells, Change, Clock, DELETED, EncodedChange, Op, OpId, Scalar};
 
 /// How changes are written again.
@@ -64,11 +65,11 @@ impl Renamed {
         let mut deps: Vec<ChangeHash> =
             change.deps.iter().map(|dep| *self.hashes.get(dep).unwrap_or(dep)).collect();
         deps.sort_unstable();
-        let ops = change.ops.iter().flat_map(|op| self.op(op)).collect();
+        let ops = change.ops.iter().flat_map(|op| self.op(op, change.time, time)).collect();
         Change { actor: self.actor, seq, start_op: change.start_op, time, deps, ops }
     }
 
-    fn op(&self, op: &Op) -> Vec<Op> {
+    fn op(&self, op: &Op, was: Timestamp, now: Timestamp) -> Vec<Op> {
         let mut preds: Vec<OpId> = op.preds.iter().map(|pred| self.id(*pred)).collect();
         preds.sort_unstable();
         let action = match &op.action {
@@ -78,6 +79,10 @@ impl Renamed {
                     clock.rename(*old, *accepted, self.actor);
                 }
                 Action::Put(Scalar::Bytes(clock.to_bytes()))
+            }
+            // A record is created when its first change is made.
+            Action::Put(Scalar::Timestamp(at)) if op.key == CREATED_AT && *at == was => {
+                Action::Put(Scalar::Timestamp(now))
             }
             Action::Insert { after, text } => {
                 Action::Insert { after: after.map(|id| self.id(id)), text: text.clone() }

@@ -26,6 +26,8 @@ pub struct Stride {
     pub follow: usize,
     /// Documents that are read at a time while catching up.
     pub catch_up: usize,
+    /// From here on another document could make a page larger than a device takes, bytes.
+    pub burst_bytes: usize,
 }
 
 impl Default for Stride {
@@ -34,6 +36,7 @@ impl Default for Stride {
             followed_max: limits::FOLLOWED_BATCHES_MAX,
             follow: limits::FOLLOW_STEP,
             catch_up: limits::CATCH_UP_STEP,
+            burst_bytes: limits::PAGE_BYTES_MAX / 2,
         }
     }
 }
@@ -120,7 +123,7 @@ impl Feed {
     /// When the storage fails.
     pub fn next_page(&mut self, tx: &dyn Read, flush: bool) -> Result<Option<Page>, StoreError> {
         let head = tx.head()?;
-        let mut draft = Draft::new();
+        let mut draft = Draft::new(self.stride.burst_bytes);
         self.add_wanted(tx, &mut draft)?;
         // One way a page: entries of two ways could repeat a change or put it before what it depends on.
         while draft.is_empty() {
@@ -131,7 +134,7 @@ impl Feed {
             }
         }
         let cursors = self.news(head);
-        if draft.is_empty() && !(flush && !cursors.is_empty()) {
+        if draft.is_empty() && (cursors.is_empty() || !flush) {
             return Ok(None);
         }
         for told in &cursors {
@@ -261,7 +264,7 @@ impl Feed {
     fn follow(&mut self, tx: &dyn Read, after: u64, up_to: u64) -> Result<Draft, StoreError> {
         let standing = self.cursors.iter().filter(|(_, cursor)| cursor.position == after);
         let scopes: Vec<String> = standing.map(|(scope, _)| scope.clone()).collect();
-        let mut draft = Draft::new();
+        let mut draft = Draft::new(self.stride.burst_bytes);
         let mut at = after;
         while at < up_to && !draft.is_full() {
             let mut batches = tx.batches_after(at, self.stride.follow)?;
@@ -282,7 +285,10 @@ impl Feed {
         let mut next = Cursor::at(at);
         if draft.is_bursting() {
             // A batch whose documents are too large together: by index they can be cut.
-            (draft, next) = (Draft::new(), Cursor { position: after, from: Some(after) });
+            (draft, next) = (
+                Draft::new(self.stride.burst_bytes),
+                Cursor { position: after, from: Some(after) },
+            );
         }
         for scope in scopes {
             for (document, _) in tx.left_between(&scope, after, next.position)? {

@@ -2,7 +2,9 @@
 
 use crdt_core::id::{Lease, MemberId};
 use crdt_core::limits;
-use crdt_core::protocol::{Cursor, Goodbye, GoodbyeCode, Hello, VERSIONS, Welcome};
+use crdt_core::protocol::{
+    Cursor, Goodbye, GoodbyeCode, Hello, Outcome, Receipt, VERSIONS, Welcome,
+};
 use crdt_core::record::{SeedKind, seed};
 use crdt_core::schema::{FieldKind, Schema};
 use crdt_core::time::Timestamp;
@@ -81,7 +83,7 @@ impl Workspace {
                 epoch: log.epoch,
                 lineage: log.lineage,
                 lease: row.lease,
-                receipts: tx.receipts_after(&row.id, hello.receipt)?,
+                receipts: within_a_frame(tx.receipts_after(&row.id, hello.receipt)?),
                 scopes: scopes.clone(),
                 limits,
                 server_time: now,
@@ -105,6 +107,25 @@ impl Workspace {
             (None, None) => Err(refused(GoodbyeCode::Internal, "the handshake was not finished")),
         }
     }
+}
+
+/// Receipts as they fit into one frame with the welcome: beyond that, they leave the documents' numbers out.
+/// A device without the number names the document in full.
+fn within_a_frame(mut receipts: Vec<Receipt>) -> Vec<Receipt> {
+    let mut bytes = 0;
+    for receipt in &mut receipts {
+        bytes += receipt.to_stored().len();
+        if bytes <= limits::WELCOME_RECEIPT_BYTES {
+            continue;
+        }
+        match &mut receipt.outcome {
+            Outcome::Accepted { documents, .. } | Outcome::Already { documents, .. } => {
+                documents.clear();
+            }
+            Outcome::Refused { .. } => {}
+        }
+    }
+    receipts
 }
 
 /// The replica's row with its new lease, or why it may not go on.

@@ -9,7 +9,8 @@ use sync_server::workspace::{Folding, Stride};
 use crate::support::device::{Device, put};
 use crate::support::world::World;
 
-const STRIDE: Stride = Stride { followed_max: 10, follow: 256, catch_up: 500 };
+const STRIDE: Stride =
+    Stride { followed_max: 10, follow: 256, catch_up: 500, burst_bytes: 8 << 20 };
 
 fn edited(times: u64) -> (World, Device, RecordId) {
     let mut world = World::new().with_stride(STRIDE);
@@ -89,7 +90,8 @@ fn devices_new_old_and_stale_go_on_after_folding() {
     let mut new = world.device(3);
     let mut feed = world.connect(&mut new);
     let page = world.next_page(&mut feed, true).unwrap();
-    let whole = |entry: &Entry| matches!(entry, Entry::Document { snapshot, .. } if !snapshot.is_empty());
+    let whole =
+        |entry: &Entry| matches!(entry, Entry::Document { snapshot, .. } if !snapshot.is_empty());
     assert!(page.entries.iter().any(whole), "a new device gets the snapshot");
     let mut authors: Vec<_> = page.authors.iter().map(|author| author.replica).collect();
     authors.sort_unstable();

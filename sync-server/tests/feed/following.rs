@@ -39,7 +39,8 @@ fn following_never_splits_a_batch() {
     let long = "x".repeat(8_000);
     let per_batch = 50;
     for _ in 0..3 {
-        let parts = (0..per_batch).flat_map(|_| one.create("contact", &[put("note", &long)]).1.documents);
+        let parts =
+            (0..per_batch).flat_map(|_| one.create("contact", &[put("note", &long)]).1.documents);
         let parts = parts.collect();
         let batch = one.batch(parts);
         world.accept(&mut one, batch);
@@ -116,7 +117,7 @@ fn authors_come_once_with_the_first_page_that_needs_them() {
 
 #[test]
 fn a_device_far_behind_catches_up_by_index_and_ends_whole() {
-    let stride = Stride { followed_max: 8, follow: 3, catch_up: 4 };
+    let stride = Stride { followed_max: 8, follow: 3, catch_up: 4, ..Stride::default() };
     let mut world = World::new().with_stride(stride);
     let (mut one, mut two) = caught_up(&mut world);
     let (record, batch) = one.create("contact", &[put("last_name", "Bea")]);
@@ -186,4 +187,34 @@ fn a_device_told_one_place_in_every_scope_says_it_again_and_gets_nothing() {
     assert_eq!(world.sync(&mut two), 0);
     let finance = DocumentId { record, section: "finance".parse().unwrap() };
     assert!(two.documents.contains_key(&finance));
+}
+
+#[test]
+fn one_batch_over_documents_that_are_too_large_together_is_cut_and_all_of_it_comes() {
+    for followed_max in [1, 1_000] {
+        let stride = Stride { followed_max, burst_bytes: 60_000, ..Stride::default() };
+        let mut world = World::new().with_stride(stride);
+        let (mut one, mut two) = caught_up(&mut world);
+        let long = "x".repeat(8_000);
+        for _ in 0..2 {
+            let parts = (0..30)
+                .flat_map(|_| one.create("contact", &[put("note", &long)]).1.documents)
+                .collect();
+            let batch = one.batch(parts);
+            world.accept(&mut one, batch);
+        }
+        let mut feed = world.connect(&mut two);
+        let mut pages = 0;
+        while let Some(page) = world.next_page(&mut feed, true) {
+            assert!(page.entries.len() <= 9, "{} entries of 8 kB each", page.entries.len());
+            two.apply(page);
+            pages += 1;
+            if pages == 3 {
+                // Where a position was cut is the session's to know: the next begins it again.
+                feed = world.connect(&mut two);
+            }
+        }
+        assert!(pages > 6 && two.stands_at(3), "{pages}");
+        world.assert_same(&two);
+    }
 }

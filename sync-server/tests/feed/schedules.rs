@@ -18,8 +18,8 @@ struct Play {
     writer: Device,
     records: Vec<RecordId>,
     devices: Vec<(Device, Option<Feed>)>,
-    /// Once one has written, another may be far behind the value that it replaces.
-    slow: bool,
+    /// Whether prose is written, too.
+    prose: bool,
 }
 
 impl Play {
@@ -34,11 +34,12 @@ impl Play {
             followed_max: [2, 10, 1_000][random.below(3)],
             follow: 1 + random.below(4),
             catch_up: 1 + random.below(4),
+            burst_bytes: [1, 600, 8 << 20][random.below(3)],
         };
         let mut world = access.world(stride);
         let writer = world.device_of(9, member(1));
         let devices = (1..=3).map(|n| (world.device_of(n, member(n)), None)).collect();
-        Self { random, world, writer, records: Vec::new(), devices, slow: seed % 2 == 0 }
+        Self { random, world, writer, records: Vec::new(), devices, prose: seed.is_multiple_of(2) }
     }
 
     fn step(&mut self) {
@@ -61,10 +62,9 @@ impl Play {
 
     fn page(&mut self, place: usize, flush: bool) {
         let (device, feed) = &mut self.devices[place];
-        if let Some(feed) = feed {
-            if let Some(page) = self.world.next_page(feed, flush) {
-                device.apply(page);
-            }
+        let page = feed.as_mut().and_then(|feed| self.world.next_page(feed, flush));
+        if let Some(page) = page {
+            device.apply(page);
         }
     }
 
@@ -82,7 +82,7 @@ impl Play {
                 0 => writer.edit(record, &[put("territory", place)]),
                 1 => writer.edit_section(record, "finance", &[put("credit_limit", "9.00 USD")]),
                 2 => writer.increment(record, "visits", 1),
-                3 if self.slow => writer.splice(record, "notes", 0, "a word "),
+                3 if self.prose => writer.splice(record, "notes", 0, "a word "),
                 _ => {
                     let other = *self.random.pick(&self.records);
                     let mut parts = Vec::new();
@@ -123,8 +123,9 @@ impl Play {
 
 #[test]
 fn a_device_ends_with_what_the_server_has_whatever_happens_between_pages() {
-    for seed in 0..40 * cases() as u64 {
-        eprintln!("FIELDBOOK schedule {seed}");
+    for seed in 0..24 * cases() as u64 {
+        // Shown when this one fails: the seed is the schedule.
+        eprintln!("schedule {seed}");
         let mut play = Play::new(seed);
         for _ in 0..120 {
             play.step();

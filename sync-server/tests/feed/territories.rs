@@ -66,8 +66,9 @@ fn scene(stride: Stride) -> (Arc<Territories>, World) {
     (access, world)
 }
 
-fn strides() -> [Stride; 2] {
-    [Stride::default(), Stride { followed_max: 1, follow: 1, catch_up: 1 }]
+fn strides() -> [Stride; 3] {
+    let short = Stride { followed_max: 1, follow: 1, catch_up: 1, ..Stride::default() };
+    [Stride::default(), short, Stride { burst_bytes: 1, ..short }]
 }
 
 #[test]
@@ -193,7 +194,8 @@ fn a_member_without_scopes_gets_nothing_and_knows_that_it_has_everything() {
 
 #[test]
 fn scopes_that_caught_up_at_different_positions_come_together_although_the_log_grows() {
-    let (_, mut world) = scene(Stride { followed_max: 4, follow: 2, catch_up: 2 });
+    let (_, mut world) =
+        scene(Stride { followed_max: 4, follow: 2, catch_up: 2, ..Stride::default() });
     let mut admin = world.device(1);
     let mut rep = world.device_of(3, member(3));
     let write = |world: &mut World, admin: &mut crate::support::device::Device| {

@@ -228,8 +228,7 @@ impl Device {
         let author = self.author();
         let held = self.documents.get_mut(&id).expect("a record that is here");
         let mut written = seeded(held, SeedKind::Text, field);
-        let splice =
-            Splice { field: field.to_owned(), at, delete: 0, insert: insert.to_owned() };
+        let splice = Splice { field: field.to_owned(), at, delete: 0, insert: insert.to_owned() };
         let changes = author.write_text(&mut held.cells, &mut held.document, &[splice]).unwrap();
         held.hashes.extend(changes.iter().map(|(_, encoded)| encoded.hash));
         written.extend(changes);
@@ -262,9 +261,7 @@ impl Device {
         let held = &self.documents[id];
         let document = match held.number {
             Some(number) => DocumentRef::Number(number),
-            None => {
-                DocumentRef::Identity(Identity { id: id.clone(), entity: held.entity.clone() })
-            }
+            None => DocumentRef::Identity(Identity { id: id.clone(), entity: held.entity.clone() }),
         };
         let mut before = None;
         let sent = written.iter().map(|(change, encoded)| {

@@ -79,7 +79,8 @@ fn what_no_honest_device_says_is_told_apart() {
         world.refusal_of(&changed).code
     };
     let scope = |cursor| ("workspace".to_owned(), cursor);
-    let lies: [(GoodbyeCode, &dyn Fn(&mut Device)); 9] = [
+    type Lie<'a> = &'a dyn Fn(&mut Device);
+    let lies: [(GoodbyeCode, Lie<'_>); 9] = [
         (GoodbyeCode::ReplicaTaken, &|d| d.member = member(2)),
         (GoodbyeCode::Unauthorized, &|d| d.member = member(9)),
         (GoodbyeCode::UnknownEpoch, &|d| d.epoch = Some(Epoch([1; 16]))),

@@ -77,12 +77,14 @@ fn a_refusal_names_the_rule_the_document_and_the_field() {
 
 #[test]
 fn each_rule_has_its_word() {
-    let cases: [(&str, Option<&str>, &dyn Fn(&mut Scene) -> Batch); 8] = [
-        ("unknown_field", Some("shoe_size"), &|s| s.device.edit(s.record, &[put("shoe_size", "9")])),
+    type Make<'a> = &'a dyn Fn(&mut Scene) -> Batch;
+    let cases: [(&str, Option<&str>, Make<'_>); 8] = [
+        ("unknown_field", Some("shoe_size"), &|s| {
+            s.device.edit(s.record, &[put("shoe_size", "9")])
+        }),
         ("wrong_section", Some("credit_limit"), &|s| {
-            let (_, batch) = s
-                .device
-                .create("account", &[put("name", "a"), put("credit_limit", "1.00 USD")]);
+            let (_, batch) =
+                s.device.create("account", &[put("name", "a"), put("credit_limit", "1.00 USD")]);
             batch
         }),
         ("unknown_entity", None, &|s| s.device.create("spaceship", &[]).1),

@@ -28,9 +28,8 @@ fn a_full_database_answers_nothing_and_works_again_when_there_is_room() {
             Err(error) => {
                 assert!(matches!(error, StoreError::Full), "{error}");
                 assert_eq!(world.head(), head, "nothing was accepted");
-                let kept = store::read(&*world.store, |tx| {
-                    tx.receipts_after(&device.replica, receipt)
-                });
+                let kept =
+                    store::read(&*world.store, |tx| tx.receipts_after(&device.replica, receipt));
                 assert_eq!(kept.unwrap(), [], "nothing is answered later either");
                 left = Some(batch);
                 break;

@@ -68,12 +68,7 @@ impl Latencies {
 
     /// Two figures, against the floor of the same runs.
     #[must_use]
-    pub fn figures(
-        &self,
-        name: &str,
-        unit: &'static str,
-        floor: Option<&Self>,
-    ) -> [Figure; 2] {
+    pub fn figures(&self, name: &str, unit: &'static str, floor: Option<&Self>) -> [Figure; 2] {
         let figure = |percent: &str, own: &[f64], floor: Option<&[f64]>| {
             let figure = Figure::new(format!("{name} {percent}"), unit, own);
             match floor {

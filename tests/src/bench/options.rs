@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub const USAGE: &str = "usage: bench [--n RECORDS] [--runs RUNS] [--workload DIR] [--dir DIR] [--json]
 
   --n RECORDS      how many contacts, 300 to 250000 (10000)
-  --runs RUNS      how often each workload is run, 1 to 100 (3)
+  --runs RUNS      how often each workload is run, 1 to 20 (3)
   --workload DIR   read contacts-N.jsonl and the others from DIR instead of generating the same records
   --dir DIR        put the databases below DIR, which should be on a real disk (the system's temporary folder)
   --json           print one JSON object instead of a table";
@@ -34,19 +34,14 @@ impl Options {
     /// # Errors
     /// When an argument is unknown, has no value, or lies out of bounds.
     pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>> {
-        let mut options = Self {
-            n: 10_000,
-            runs: 3,
-            workload: None,
-            folder: std::env::temp_dir(),
-            json: false,
-        };
+        let mut options =
+            Self { n: 10_000, runs: 3, workload: None, folder: std::env::temp_dir(), json: false };
         let mut arguments = arguments.into_iter();
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().with_context(|| format!("{name} wants a value"));
             match name.as_str() {
                 "--n" => options.n = number(&name, &value()?, 300, 250_000)?,
-                "--runs" => options.runs = number(&name, &value()?, 1, 100)?,
+                "--runs" => options.runs = number(&name, &value()?, 1, 20)?,
                 "--workload" => options.workload = Some(value()?.into()),
                 "--dir" => options.folder = value()?.into(),
                 "--json" => options.json = true,
@@ -84,7 +79,8 @@ mod tests {
 
     #[test]
     fn unknown_options_missing_values_and_numbers_out_of_bounds_are_refused() {
-        for line in ["--m 1", "--n", "--n many", "--n 299", "--n 250001", "--runs 0", "--n 1000 x"] {
+        for line in ["--m 1", "--n", "--n many", "--n 299", "--n 250001", "--runs 0", "--n 1000 x"]
+        {
             assert!(parse(line).is_err(), "{line}");
         }
     }

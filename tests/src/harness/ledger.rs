@@ -52,6 +52,13 @@ impl Ledger {
         self.confirmed.values().map(BTreeSet::len).sum()
     }
 
+    /// Forgets a batch that its user gave up.
+    pub(super) fn release(&mut self, device: usize, batch: BatchId) {
+        if let Some(confirmed) = self.confirmed.get_mut(&device) {
+            confirmed.remove(&batch);
+        }
+    }
+
     /// Forgets a device's batches: its file was lost, and what was unsent with it.
     pub(super) fn forget(&mut self, device: usize) {
         self.confirmed.remove(&device);

@@ -88,7 +88,7 @@ impl Schedule {
     fn begin(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9) ^ 0x5eed);
         // Every third server folds early and lets devices catch up by index.
-        let short = Stride { followed_max: 6, follow: 3, catch_up: 2 };
+        let short = Stride { followed_max: 6, follow: 3, catch_up: 2, burst_bytes: 3_000 };
         let stride = if seed.is_multiple_of(3) { short } else { Stride::default() };
         let mut world = World::with_stride(seed, stride);
         let member = world.member("ann");
@@ -274,7 +274,8 @@ impl Schedule {
         let before = self.world.last_batch(device);
         match self.world.edit(device, work) {
             Ok(done) => {
-                if let Some(batch) = self.world.last_batch(device).filter(|now| Some(*now) != before)
+                if let Some(batch) =
+                    self.world.last_batch(device).filter(|now| Some(*now) != before)
                 {
                     self.promised.insert(batch, effects);
                 }

@@ -300,7 +300,9 @@ impl SimServer {
         acts: &mut Vec<Act>,
     ) -> Option<Input> {
         match effect {
-            Effect::Greet(hello) => return Some(Input::Greeted(self.greet(at, wire, &hello, acts))),
+            Effect::Greet(hello) => {
+                return Some(Input::Greeted(self.greet(at, wire, &hello, acts)));
+            }
             Effect::Submit(batches) => self.submit(wire, batches, acts),
             Effect::Acknowledge(receipt) => self.acknowledge(at, wire, receipt, acts),
             Effect::BuildPage { flush } => self.build_soon(wire, Build::Page { flush }, acts),

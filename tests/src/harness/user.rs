@@ -115,6 +115,25 @@ impl World {
         self.at(device).client().disputes().expect("a device can be read")
     }
 
+    /// A user sends a dispute again: its batch is given up for a new one.
+    ///
+    /// # Panics
+    /// When the device refuses it.
+    pub fn resend(&mut self, device: Device, dispute: &Dispute) {
+        self.at(device).client().resend(dispute.id).expect("the device takes it again");
+        self.release(device, dispute.batch);
+        self.written(device);
+    }
+
+    /// A user gives a dispute up.
+    ///
+    /// # Panics
+    /// When the device does not have it.
+    pub fn discard(&mut self, device: Device, dispute: &Dispute) {
+        self.at(device).client().discard(dispute.id).expect("the dispute is there");
+        self.release(device, dispute.batch);
+    }
+
     /// Takes everyone's network away.
     pub fn all_offline(&mut self) {
         for device in self.everyone() {

@@ -98,6 +98,8 @@ impl Event {
     }
 }
 
+/// How long a user takes for an edit.
+const EDIT_MS: u64 = 100;
 /// Silence after which everything counts as quiet: longer than a tick of the server's.
 const QUIET_MS: u64 = 2_500;
 /// In which everything must have become quiet after the last fault.
@@ -257,7 +259,8 @@ impl World {
         self.trace.hash()
     }
 
-    /// Runs one local transaction; it takes a millisecond, in which others go on.
+    /// Runs one local transaction. The user takes a tenth of a second for it, in which others go on: more
+    /// than the error with which devices know the time.
     ///
     /// # Errors
     /// Those of the transaction.
@@ -266,7 +269,7 @@ impl World {
         device: Device,
         work: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T, EditError>,
     ) -> Result<T, EditError> {
-        self.run_for(1);
+        self.run_for(EDIT_MS);
         let done = self.at(device).client().transaction(work)?;
         self.written(device);
         Ok(done)
@@ -446,6 +449,11 @@ impl World {
     /// Sets a device's wall clock so far ahead of the truth, milliseconds.
     pub fn set_clock(&mut self, device: Device, skew_ms: i64) {
         self.devices[device.0].clock.set_skew_ms(skew_ms);
+    }
+
+    /// The user gave a batch up.
+    pub(super) fn release(&mut self, device: Device, batch: BatchId) {
+        self.ledger.release(device.0, batch);
     }
 
     /// Forgets what a device confirmed: its file is replaced by another.

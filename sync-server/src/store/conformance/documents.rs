@@ -8,9 +8,8 @@ use crate::store::{ChangeRow, Foldable, StoreError, read, write};
 
 pub(super) fn found(harness: &mut dyn Harness) -> Result<(), StoreError> {
     let store = harness.open()?;
-    let (one, two) = write(&*store, |tx| {
-        Ok((Paper::create(tx, 1, "main")?, Paper::create(tx, 1, "finance")?))
-    })?;
+    let (one, two) =
+        write(&*store, |tx| Ok((Paper::create(tx, 1, "main")?, Paper::create(tx, 1, "finance")?)))?;
     assert_eq!((one.number, two.number), (1, 2), "numbers count from 1");
     read(&*store, |tx| {
         let row = tx.find_document(&one.id)?.expect("it was made above");

@@ -89,12 +89,22 @@ pub(super) fn reopened(harness: &mut dyn Harness) -> Result<(), StoreError> {
         Ok(paper)
     })?;
     let before = read(&*store, |tx| {
-        Ok((tx.log()?, tx.document(paper.number)?, tx.changes_at(1)?, tx.scope_after("west", 0, 9)?))
+        Ok((
+            tx.log()?,
+            tx.document(paper.number)?,
+            tx.changes_at(1)?,
+            tx.scope_after("west", 0, 9)?,
+        ))
     })?;
     drop(store);
     let store = harness.open()?;
     let after = read(&*store, |tx| {
-        Ok((tx.log()?, tx.document(paper.number)?, tx.changes_at(1)?, tx.scope_after("west", 0, 9)?))
+        Ok((
+            tx.log()?,
+            tx.document(paper.number)?,
+            tx.changes_at(1)?,
+            tx.scope_after("west", 0, 9)?,
+        ))
     })?;
     assert_eq!(before, after);
     assert_eq!((after.0.head, after.0.schema.as_str()), (1, "version = 2\n"));

@@ -21,7 +21,7 @@ fn receipt(number: u64) -> Receipt {
 pub(super) fn receipts(harness: &mut dyn Harness) -> Result<(), StoreError> {
     let store = harness.open()?;
     let id = DocumentId::main(RecordId::new(NOW, [1; 10]));
-    let finance = DocumentId { section: "finance".parse().expect("a good name"), ..id.clone() };
+    let finance = DocumentId { section: "finance".parse().expect("a good name"), ..id };
     let stranger = ReplicaId([2; 12]);
     write(&*store, |tx| {
         tx.put_receipt(&WRITER, &receipt(1), &[])?;
@@ -71,7 +71,7 @@ pub(super) fn rows(harness: &mut dyn Harness) -> Result<(), StoreError> {
         previous_scopes: vec!["owner:a b".to_owned()],
         last_receipt: 7,
         last_seen: NOW.plus_millis(1),
-        ..first.clone()
+        ..first
     };
     assert_eq!(read(&*store, |tx| tx.replica(&WRITER))?, None);
     for row in [first, second] {

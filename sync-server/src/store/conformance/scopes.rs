@@ -152,7 +152,7 @@ pub(super) fn fed(harness: &mut dyn Harness) -> Result<(), StoreError> {
         Ok(papers)
     })?;
     let head = read(&*store, |tx| tx.head())?;
-    let short = Stride { followed_max: 1, follow: 1, catch_up: 1 };
+    let short = Stride { followed_max: 1, follow: 1, catch_up: 1, ..Stride::default() };
     let mut readers: Vec<Reader> = [Stride::default(), short]
         .into_iter()
         .flat_map(|stride| {

@@ -3,7 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::{
-    BatchRow, ChangeRow, DocumentRow, Foldable, LogInfo, Read, ReplicaRow, ScopeRow, StoreError, Write,
+    BatchRow, ChangeRow, DocumentRow, Foldable, LogInfo, Read, ReplicaRow, ScopeRow, StoreError,
+    Write,
 };
 use super::fault;
 use super::rows::{self, signed, unsigned};

@@ -1,6 +1,6 @@
 //! A page under construction: what each document's entry will say, and how large the page has become.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 
 use crdt_core::id::{ChangeHash, ReplicaId};
 use crdt_core::limits;
@@ -15,6 +15,7 @@ pub(super) struct Draft {
     order: Vec<u64>,
     left: Vec<u64>,
     bytes: usize,
+    burst_bytes: usize,
 }
 
 /// A document's entry under construction.
@@ -26,8 +27,9 @@ struct Building {
 }
 
 impl Draft {
-    pub(super) fn new() -> Self {
-        Self { documents: BTreeMap::new(), order: Vec::new(), left: Vec::new(), bytes: 0 }
+    pub(super) fn new(burst_bytes: usize) -> Self {
+        let (documents, order, left) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { documents, order, left, bytes: 0, burst_bytes }
     }
 
     /// Whether the page would say nothing.
@@ -42,7 +44,7 @@ impl Draft {
 
     /// Whether another document could make the page larger than a device takes.
     pub(super) fn is_bursting(&self) -> bool {
-        self.bytes >= limits::PAGE_BYTES_MAX / 2
+        self.bytes >= self.burst_bytes
     }
 
     /// Notes that a document is no longer in any of the device's scopes.
@@ -123,15 +125,15 @@ impl Draft {
         tx: &dyn Read,
         number: u64,
     ) -> Result<Option<&mut Building>, StoreError> {
-        if !self.documents.contains_key(&number) {
-            let Some(row) = tx.document(number)? else { return Ok(None) };
-            let cells =
-                Cells::from_stored(&row.cells).map_err(|e| StoreError::Damaged(e.to_string()))?;
-            let building = Building { row, cells, whole: false, changes: Vec::new() };
-            self.documents.insert(number, building);
-            self.order.push(number);
-        }
-        Ok(self.documents.get_mut(&number))
+        let vacant = match self.documents.entry(number) {
+            btree_map::Entry::Occupied(occupied) => return Ok(Some(occupied.into_mut())),
+            btree_map::Entry::Vacant(vacant) => vacant,
+        };
+        let Some(row) = tx.document(number)? else { return Ok(None) };
+        let cells =
+            Cells::from_stored(&row.cells).map_err(|e| StoreError::Damaged(e.to_string()))?;
+        self.order.push(number);
+        Ok(Some(vacant.insert(Building { row, cells, whole: false, changes: Vec::new() })))
     }
 }
 

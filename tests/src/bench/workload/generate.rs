@@ -183,17 +183,163 @@ fn prefix(lots: &mut Lots) -> Question {
 const DAY_MS: i64 = 86_400_000;
 /// 2023-01-01.
 const FIRST_DAY_MS: i64 = 1_672_531_200_000;
-const FIRST_NAMES: [&str; 50] = ["Olivia", "Noah", "Emma", "Liam", "Ava", "Mia", "Lucas", "Elena", "Mateo", "Sofia", "Yuki", "Hiro", "Anika", "Priya", "Omar", "Leila", "Jonas", "Freya", "Igor", "Tanya", "Chloe", "Hugo", "Ines", "Pablo", "Nadia", "Karim", "Bianca", "Marco", "Greta", "Felix", "Aisha", "Samuel", "Ruth", "Daniel", "Miriam", "Theo", "Clara", "Victor", "Alice", "Bruno", "Zoe", "Ethan", "Grace", "Oscar", "Ida", "Nils", "Astrid", "Lars", "Maren", "Peter"];
-const LAST_NAMES: [&str; 50] = ["Smith", "Johnson", "Garcia", "Martinez", "Brown", "Davies", "Muller", "Schmidt", "Rossi", "Ferrari", "Tanaka", "Suzuki", "Sharma", "Patel", "Kowalski", "Novak", "Ivanov", "Petrov", "Hansen", "Larsen", "Nguyen", "Tran", "Kim", "Park", "Silva", "Santos", "Dubois", "Moreau", "Jansen", "Bakker", "Okafor", "Mensah", "Haddad", "Rahman", "Cohen", "Levy", "OBrien", "Murphy", "Lindqvist", "Berg", "Fischer", "Weber", "Costa", "Almeida", "Popov", "Horvat", "Kaya", "Demir", "Yilmaz", "Reyes"];
-const COMPANIES: [&str; 26] = ["Acme", "Borealis", "Cobalt", "Delta", "Everest", "Fjord", "Granite", "Harbor", "Indigo", "Juniper", "Keystone", "Lumen", "Meridian", "Northwind", "Orchid", "Pioneer", "Quartz", "Redwood", "Summit", "Tidal", "Umber", "Vertex", "Willow", "Xenon", "Yarrow", "Zephyr"];
-const TRADES: [&str; 12] = ["Logistics", "Systems", "Foods", "Partners", "Industries", "Labs", "Health", "Energy", "Media", "Capital", "Robotics", "Textiles"];
-const TITLES: [&str; 12] = ["Account Executive", "Chief Financial Officer", "Head of Procurement", "IT Manager", "Marketing Director", "Operations Lead", "Owner", "Purchasing Agent", "Sales Engineer", "VP of Product", "Warehouse Supervisor", "Office Manager"];
-const STREETS: [&str; 12] = ["Oak", "Maple", "Station", "Church", "Mill", "Park", "High", "Victoria", "King", "Lake", "River", "Market"];
-const CITIES: [&str; 16] = ["Berlin", "Lyon", "Porto", "Austin", "Denver", "Osaka", "Pune", "Lagos", "Bergen", "Krakow", "Leeds", "Toronto", "Quito", "Izmir", "Gdansk", "Turin"];
-const COUNTRIES: [&str; 14] = ["DE", "FR", "PT", "US", "JP", "IN", "NG", "NO", "PL", "GB", "CA", "EC", "TR", "IT"];
-const TAGS: [&str; 15] = ["vip", "newsletter", "renewal", "churn-risk", "partner", "trial", "enterprise", "smb", "inbound", "outbound", "event-2025", "referral", "net-30", "nda", "pilot"];
+const FIRST_NAMES: [&str; 50] = [
+    "Olivia", "Noah", "Emma", "Liam", "Ava", "Mia", "Lucas", "Elena", "Mateo", "Sofia", "Yuki",
+    "Hiro", "Anika", "Priya", "Omar", "Leila", "Jonas", "Freya", "Igor", "Tanya", "Chloe", "Hugo",
+    "Ines", "Pablo", "Nadia", "Karim", "Bianca", "Marco", "Greta", "Felix", "Aisha", "Samuel",
+    "Ruth", "Daniel", "Miriam", "Theo", "Clara", "Victor", "Alice", "Bruno", "Zoe", "Ethan",
+    "Grace", "Oscar", "Ida", "Nils", "Astrid", "Lars", "Maren", "Peter",
+];
+const LAST_NAMES: [&str; 50] = [
+    "Smith",
+    "Johnson",
+    "Garcia",
+    "Martinez",
+    "Brown",
+    "Davies",
+    "Muller",
+    "Schmidt",
+    "Rossi",
+    "Ferrari",
+    "Tanaka",
+    "Suzuki",
+    "Sharma",
+    "Patel",
+    "Kowalski",
+    "Novak",
+    "Ivanov",
+    "Petrov",
+    "Hansen",
+    "Larsen",
+    "Nguyen",
+    "Tran",
+    "Kim",
+    "Park",
+    "Silva",
+    "Santos",
+    "Dubois",
+    "Moreau",
+    "Jansen",
+    "Bakker",
+    "Okafor",
+    "Mensah",
+    "Haddad",
+    "Rahman",
+    "Cohen",
+    "Levy",
+    "OBrien",
+    "Murphy",
+    "Lindqvist",
+    "Berg",
+    "Fischer",
+    "Weber",
+    "Costa",
+    "Almeida",
+    "Popov",
+    "Horvat",
+    "Kaya",
+    "Demir",
+    "Yilmaz",
+    "Reyes",
+];
+const COMPANIES: [&str; 26] = [
+    "Acme",
+    "Borealis",
+    "Cobalt",
+    "Delta",
+    "Everest",
+    "Fjord",
+    "Granite",
+    "Harbor",
+    "Indigo",
+    "Juniper",
+    "Keystone",
+    "Lumen",
+    "Meridian",
+    "Northwind",
+    "Orchid",
+    "Pioneer",
+    "Quartz",
+    "Redwood",
+    "Summit",
+    "Tidal",
+    "Umber",
+    "Vertex",
+    "Willow",
+    "Xenon",
+    "Yarrow",
+    "Zephyr",
+];
+const TRADES: [&str; 12] = [
+    "Logistics",
+    "Systems",
+    "Foods",
+    "Partners",
+    "Industries",
+    "Labs",
+    "Health",
+    "Energy",
+    "Media",
+    "Capital",
+    "Robotics",
+    "Textiles",
+];
+const TITLES: [&str; 12] = [
+    "Account Executive",
+    "Chief Financial Officer",
+    "Head of Procurement",
+    "IT Manager",
+    "Marketing Director",
+    "Operations Lead",
+    "Owner",
+    "Purchasing Agent",
+    "Sales Engineer",
+    "VP of Product",
+    "Warehouse Supervisor",
+    "Office Manager",
+];
+const STREETS: [&str; 12] = [
+    "Oak", "Maple", "Station", "Church", "Mill", "Park", "High", "Victoria", "King", "Lake",
+    "River", "Market",
+];
+const CITIES: [&str; 16] = [
+    "Berlin", "Lyon", "Porto", "Austin", "Denver", "Osaka", "Pune", "Lagos", "Bergen", "Krakow",
+    "Leeds", "Toronto", "Quito", "Izmir", "Gdansk", "Turin",
+];
+const COUNTRIES: [&str; 14] =
+    ["DE", "FR", "PT", "US", "JP", "IN", "NG", "NO", "PL", "GB", "CA", "EC", "TR", "IT"];
+const TAGS: [&str; 15] = [
+    "vip",
+    "newsletter",
+    "renewal",
+    "churn-risk",
+    "partner",
+    "trial",
+    "enterprise",
+    "smb",
+    "inbound",
+    "outbound",
+    "event-2025",
+    "referral",
+    "net-30",
+    "nda",
+    "pilot",
+];
 const STAGES: [&str; 6] = ["lead", "qualified", "proposal", "negotiation", "won", "lost"];
-const NOTES: [&str; 12] = ["Asked for a revised quote before the end of the quarter.", "Prefers to be called in the morning.", "Met at the trade fair and wants a demo for the whole team.", "Budget was approved but legal still has to sign off.", "Currently uses a competitor and is unhappy with support.", "Send the onboarding checklist next week.", "Contract renews automatically unless cancelled in writing.", "Needs delivery to two warehouses.", "Interested in the annual plan with a discount.", "Spoke with the assistant and left a message.", "Wants references from the same industry.", "Follow up after the board meeting."];
+const NOTES: [&str; 12] = [
+    "Asked for a revised quote before the end of the quarter.",
+    "Prefers to be called in the morning.",
+    "Met at the trade fair and wants a demo for the whole team.",
+    "Budget was approved but legal still has to sign off.",
+    "Currently uses a competitor and is unhappy with support.",
+    "Send the onboarding checklist next week.",
+    "Contract renews automatically unless cancelled in writing.",
+    "Needs delivery to two warehouses.",
+    "Interested in the annual plan with a discount.",
+    "Spoke with the assistant and left a message.",
+    "Wants references from the same industry.",
+    "Follow up after the board meeting.",
+];
 
 #[cfg(test)]
 mod tests {

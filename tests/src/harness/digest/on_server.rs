@@ -155,5 +155,6 @@ fn show(tx: &dyn Read, key: &str, contender: &Contender) -> Result<String, Store
     let actor = contender.op.actor;
     let replica = tx.replica(&actor.replica())?;
     let member = replica.map_or("null".to_owned(), |replica| replica.member.to_string());
-    Ok([key.to_owned(), actor.to_string(), member, contender.time.as_millis().to_string()].join(" "))
+    Ok([key.to_owned(), actor.to_string(), member, contender.time.as_millis().to_string()]
+        .join(" "))
 }

@@ -1,0 +1,49 @@
+//! W5: a device that is up to date connects, and nothing is new.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use client_sdk::Client;
+
+use super::echo::Echo;
+use super::figure::{Figure, millis};
+use super::loads::Loads;
+use super::report::Report;
+use super::stage::{Stage, sync};
+
+/// Runs it, five times as often as the others: one takes milliseconds.
+///
+/// # Errors
+/// When the device fails.
+pub fn run(stage: &Stage, device: &Client, runs: usize, report: &mut Report) -> Result<()> {
+    let before = Loads::now();
+    sync(device)?;
+    let echo = Echo::start(stage.runtime())?;
+    let (mut took, mut floors) = (Vec::new(), Vec::new());
+    let (mut up, mut down, mut messages) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..runs * 5 {
+        let wire_before = stage.wire()?;
+        let begin = Instant::now();
+        let handle = device.start_sync()?;
+        stage.wait_until_live(device)?;
+        took.push(millis(begin.elapsed()));
+        let asked = stage.wire()?.since(&wire_before).frames_in;
+        // Its goodbye counts too: the whole session is paid for.
+        drop(handle);
+        let wire = stage.wire()?.since(&wire_before);
+        up.push(wire.bytes_in);
+        down.push(wire.bytes_out);
+        messages.push(asked);
+        let begin = Instant::now();
+        echo.connect()?.round_trip(down.last().map_or(0, |bytes| *bytes as usize))?;
+        floors.push(millis(begin.elapsed()));
+    }
+    let figures = vec![
+        Figure::new("up to date again", "ms", &took).floor(&floors),
+        Figure::new("wire up, whole session", "B", &up),
+        Figure::new("wire down, whole session", "B", &down),
+        Figure::new("messages of the device until then", "count", &messages).floor(&[1.0]),
+    ];
+    report.add("W5 reconnect with nothing new", figures, Loads::now().since(&before), Vec::new());
+    Ok(())
+}
