@@ -107,7 +107,9 @@ fn bad_input_is_told_with_file_and_line_and_status_two() {
     let missing = field_day(&["--csv", folder.path().to_str().unwrap()]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("accounts.csv"));
-    std::fs::write(folder.path().join("accounts.csv"), "account,sector\nAcme,retail\n").unwrap();
+    for file in ["accounts.csv", "products.csv", "sales_teams.csv", "sales_pipeline.csv"] {
+        std::fs::write(folder.path().join(file), "account,sector\nAcme,retail\n").unwrap();
+    }
     let header = field_day(&["--csv", folder.path().to_str().unwrap()]);
     assert_eq!(header.status.code(), Some(2));
     let text = String::from_utf8_lossy(&header.stderr);

@@ -20,19 +20,17 @@ fn seeds() -> Vec<u64> {
 fn random_faults_lose_nothing_and_end_in_agreement() {
     let seeds = seeds();
     let mut tally = Tally::default();
-    let (mut confirmed, mut disputed) = (0, 0);
+    let mut confirmed = 0;
     for seed in &seeds {
         let ran = schedule::run(*seed);
         tally.add(&ran.tally);
         confirmed += ran.confirmed;
-        disputed += ran.disputed;
     }
-    println!("{} schedules, {confirmed} batches, {disputed} disputes, {tally:?}", seeds.len());
+    println!("{} schedules, {confirmed} batches, {tally:?}", seeds.len());
     if seeds.len() as u64 >= SCHEDULES {
         for fault in Fault::ALL {
             assert!(tally.of(fault) >= 20, "{fault:?} struck {} times only", tally.of(fault));
         }
-        assert!(disputed * 10 < confirmed, "{disputed} of {confirmed} batches were refused");
     }
 }
 

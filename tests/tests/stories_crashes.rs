@@ -105,29 +105,41 @@ fn a_push_that_is_cut_at_any_byte_is_sent_again() {
     world.assert_all_see(account, "visits", Value::Counter(40));
 }
 
+/// Letters that hardly compress.
+fn noise(salt: &mut u64, length: usize) -> String {
+    let mut letter = || {
+        *salt = salt.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(33 + u8::try_from((*salt >> 33) % 94).unwrap())
+    };
+    std::iter::repeat_with(&mut letter).take(length).collect()
+}
+
 #[test]
 fn a_page_of_several_parts_is_resumed_when_it_is_cut_between_them() {
-    let (mut world, ann, bob, account) = two_devices(207);
+    let (mut world, ann, bob, _) = two_devices(207);
     world.offline(bob);
-    // Text that does not compress, in one document that does not fit one part.
-    let mut salt = 7_u64;
-    for _ in 0..12 {
-        let noise = std::iter::repeat_with(|| {
-            salt = salt.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            char::from_u32(0x4e00 + u32::try_from(salt >> 52).unwrap()).unwrap()
-        });
-        let noise: String = noise.take(7_500).collect();
-        world.update(ann, account, Edits::new().splice("notes", 0, 0, noise));
-        world.run_for(50);
+    let mut salt = 7;
+    // A page never splits a batch: the second batch makes it larger than one frame.
+    for contacts in [26, 60] {
+        world
+            .edit(ann, |tx| {
+                (0..contacts).try_for_each(|_| {
+                    let note = Edits::new().set("note", noise(&mut salt, 8_000));
+                    tx.create("contact", note).map(|_| ())
+                })
+            })
+            .unwrap();
     }
     world.settle_others(bob);
-    for bytes in [100, 150_000, 250_000, 350_000] {
+    let before = world.bytes_carried();
+    for bytes in [100, 300_000, 500_000, 540_000] {
         world.cut_after(bob, Way::Down, bytes);
         world.online(bob);
-        world.run_for(3_000);
+        world.run_for(5_000);
+        assert!(world.at(bob).link.cut.is_none(), "a page of more than {bytes} bytes is cut");
         world.offline(bob);
     }
-    world.at_mut(bob).link.cut = None;
+    assert!(world.bytes_carried() - before > 512 * 1024, "whole parts came before the cuts");
     world.online(bob);
     world.settle();
     world.assert_converged();

@@ -150,11 +150,12 @@ pub fn judge_with(
     let encoded = encode(change, claim)?;
     let poison = |_| Reason::Poison;
     document.apply(&encoded).map_err(poison)?;
+    let purpose = if change.touches_text() { Purpose::Text } else { Purpose::SlowDoor };
     let saved = document.save().map_err(poison)?;
     if saved.len() > limits::DOCUMENT_BYTES_MAX {
         return Err(Reason::DocumentFull);
     }
-    let reloaded = Document::load(Purpose::SlowDoor, Some(&saved), []).map_err(poison)?;
+    let reloaded = Document::load(purpose, Some(&saved), []).map_err(poison)?;
     let mut cells = situation.cells.clone();
     cells.apply(change, encoded.hash);
     for op in change.ops.iter().filter(|op| op.is_text()) {
