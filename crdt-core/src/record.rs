@@ -22,7 +22,10 @@ pub use cells::{Cells, LastEdit, Live, LiveOp, StoredCellsError};
 pub use change::{Change, EncodedChange, StoredChangeError};
 pub use clock::Clock;
 pub use document::{Document, DocumentError};
-pub use door::{Admitted, Door, History, Judgement, Known, Reason, Situation, judge, judge_with};
+pub use door::{
+    Admitted, Door, History, Judgement, Known, Reason, Situation, judge, judge_knowing, judge_with,
+    stale_preds,
+};
 pub use merge::{Conflict, Contender, conflict, deletion_conflict, winner};
 pub use op::{Action, Op, OpId, Scalar};
 pub use reauthor::{Reauthor, reauthor};

@@ -6,7 +6,7 @@ pub mod sqlite;
 
 use crdt_core::id::{ActorId, BatchId, ChangeHash, DocumentId, Epoch, Lease, MemberId, ReplicaId};
 use crdt_core::protocol::Receipt;
-use crdt_core::record::Clock;
+use crdt_core::record::{Clock, OpId};
 use crdt_core::time::Timestamp;
 
 /// A storage fault. State is as before the transaction.
@@ -210,6 +210,8 @@ pub trait Read {
     fn changes_like(&self, document: u64, prefix: u32) -> Result<Vec<ChangeRow>, StoreError>;
     /// A document's changes after a position, in the log's order.
     fn changes_after(&self, document: u64, position: u64) -> Result<Vec<ChangeRow>, StoreError>;
+    /// The change of a document that holds an operation: the actor's first that reaches its counter.
+    fn change_of(&self, document: u64, op: &OpId) -> Result<Option<ChangeRow>, StoreError>;
     /// The changes of one position, in the order in which they were appended.
     fn changes_at(&self, position: u64) -> Result<Vec<ChangeRow>, StoreError>;
     /// The position of a document's first change; nothing when it has none.

@@ -150,7 +150,10 @@ fn a_damaged_file_is_set_aside_and_a_new_one_syncs() {
     world.crash_device(bob);
     let path = world.at(bob).path().to_owned();
     // Opening and closing it folds the WAL in, so that the damage is not mended from there.
-    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "journal_mode", "delete").unwrap();
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "journal_mode", "delete")
+        .unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[..100].fill(0x5a);
     std::fs::write(&path, &bytes).unwrap();

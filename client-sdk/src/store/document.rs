@@ -253,8 +253,9 @@ impl Held {
         let stored = self.changes(connection)?;
         let picked = stored
             .iter()
+            .filter(|change| change.state != KEPT || snapshot.is_none())
             .filter(|change| match wanted {
-                Wanted::Everything => change.state != KEPT || snapshot.is_none(),
+                Wanted::Everything => true,
                 Wanted::Accepted => change.state != PENDING || self.promoted.contains(&change.row),
             })
             .map(|change| &change.bytes[..]);

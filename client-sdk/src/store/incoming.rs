@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crdt_core::id::{DocumentId, RecordId};
-use crdt_core::protocol::{Entry, Identity, Page};
+use crdt_core::protocol::{Dependencies, Entry, Identity, Page, SentChange};
 use crdt_core::record::Cells;
 use crdt_core::schema::Schema;
 use rusqlite::Connection;
@@ -95,14 +95,24 @@ impl Applying {
                 let id = self.locate(session, *number, identity.as_ref())?;
                 let mut held = self.held(&id, *number);
                 let entity = self.schema.entity(&self.records[&id.record].entity);
-                changes::take(&session.tx, entity, &mut held, changes)?;
+                let untouched = held.clone();
+                let taken = changes::take(&session.tx, entity, &mut held, changes);
+                let replaces = matches!(taken, Err(Misfit::Entry))
+                    && is_whole(identity.as_ref(), changes)
+                    && is_wanted(&session.tx, *number)?;
+                if replaces {
+                    held = untouched;
+                    whole::take(&session.tx, entity, &mut held, None, changes)?;
+                } else {
+                    taken?;
+                }
                 self.keep(&id, held);
             }
             Entry::Document { number, identity, snapshot, changes } => {
                 let id = self.locate(session, *number, Some(identity))?;
                 let mut held = self.held(&id, *number);
                 let entity = self.schema.entity(&self.records[&id.record].entity);
-                whole::take(&session.tx, entity, &mut held, snapshot, changes)?;
+                whole::take(&session.tx, entity, &mut held, Some(snapshot), changes)?;
                 self.keep(&id, held);
             }
             Entry::Left { number } => self.leave(session, *number)?,
@@ -244,6 +254,14 @@ fn adopt_authors(session: &mut Session<'_>, page: &Page) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Whether an entry holds all of its document, so that it can take the place of what is stored.
+fn is_whole(identity: Option<&Identity>, changes: &[SentChange]) -> bool {
+    let first = changes.iter().find(|sent| sent.change.as_seed().is_none());
+    let begins =
+        |sent: &SentChange| matches!(&sent.deps, Dependencies::Short(deps) if deps.is_empty());
+    identity.is_some() && first.is_some_and(begins)
+}
+
 const fn number_of(entry: &Entry) -> Option<u64> {
     match entry {
         Entry::Changes { number, .. } | Entry::Document { number, .. } | Entry::Left { number } => {
@@ -251,6 +269,12 @@ const fn number_of(entry: &Entry) -> Option<u64> {
         }
         Entry::Erased { .. } => None,
     }
+}
+
+/// Whether a document was asked for whole, since it did not fit.
+fn is_wanted(connection: &Connection, number: u64) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM _broken WHERE number = ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([number.cast_signed()], |row| row.get(0))?)
 }
 
 /// Notes documents that did not fit; gives those that are to be fetched, which are asked for once.

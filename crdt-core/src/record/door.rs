@@ -1,12 +1,15 @@
 //! The one door: judges a change before anything is built from it. Nothing of a client's reaches Automerge's
 //! parsers; what passes is encoded here, so stored bytes are canonical by construction.
 //!
-//! A change takes the *fast* door when cells can decide everything. One that names a value which is no
-//! longer live, or that touches the inside of a text, takes the *slow* door: the document is loaded, the
-//! change tried on it, saved, loaded again and compared.
+//! A change takes the *fast* door when cells can decide everything, or when the index of the document knows
+//! what the values were that it names and that are no longer live. One that names a value which only the
+//! folded history knows, or that touches the inside of a text, takes the *slow* door: the document is loaded,
+//! the change tried on it, saved, loaded again and compared.
 
 mod reason;
 mod rules;
+
+use std::collections::BTreeMap;
 
 use crate::id::{ChangeHash, ReplicaId, Section};
 use crate::limits;
@@ -14,7 +17,7 @@ use crate::schema::Entity;
 use crate::time::Timestamp;
 
 use super::document::Purpose;
-use super::{Cells, Change, Clock, Document, EncodedChange, Op};
+use super::{Cells, Change, Clock, Document, EncodedChange, Op, OpId};
 
 pub use reason::Reason;
 
@@ -127,6 +130,35 @@ pub fn judge(
     admit(change, encoded, cells, situation, Door::Fast)
 }
 
+/// Judges a change that [`judge`] answered with [`Judgement::NeedsDocument`] when the caller knows of every
+/// one of its [`stale_preds`] which key that operation wrote: then cells decide after all. A change that
+/// touches the inside of a text still needs its document.
+///
+/// # Errors
+/// The typed reason of a refusal; nothing has changed.
+pub fn judge_knowing(
+    change: &Change,
+    claim: &[u8],
+    situation: &Situation<'_>,
+    wrote: &BTreeMap<OpId, String>,
+) -> Result<Judgement, Reason> {
+    rules::shape(change, situation)?;
+    rules::causality(change, situation)?;
+    rules::operations(change, situation)?;
+    if change.touches_text() {
+        return Ok(Judgement::NeedsDocument);
+    }
+    for (key, pred) in stale_preds(change, situation.cells) {
+        if wrote.get(&pred).map(String::as_str) != Some(key) {
+            return Err(Reason::UnknownPred { key: key.to_owned() });
+        }
+    }
+    let encoded = encode(change, claim)?;
+    let mut cells = situation.cells.clone();
+    cells.apply(change, encoded.hash);
+    admit(change, encoded, cells, situation, Door::Fast)
+}
+
 /// Judges a change that [`judge`] answered with [`Judgement::NeedsDocument`], on the loaded document, which
 /// is a copy for this purpose.
 ///
@@ -202,7 +234,8 @@ fn encode(change: &Change, claim: &[u8]) -> Result<EncodedChange, Reason> {
 }
 
 /// The predecessors that are not live: overwritten by somebody whom the author had not seen, or invented.
-fn stale_preds<'a>(change: &'a Change, cells: &Cells) -> Vec<(&'a str, super::OpId)> {
+#[must_use]
+pub fn stale_preds<'a>(change: &'a Change, cells: &Cells) -> Vec<(&'a str, OpId)> {
     let stale = |op: &'a Op| {
         let live = cells.live(&op.key);
         op.preds

@@ -1,10 +1,12 @@
 //! The server's side of the door, for one document: its cells, its log, and what it knows of each change.
 
+use std::collections::BTreeMap;
+
 use crdt_core::id::{ReplicaId, Section};
 use crdt_core::record::document::Purpose;
 use crdt_core::record::{
-    Admitted, Cells, Change, Document, EncodedChange, History as Age, Judgement, Known, Reason,
-    Situation, judge, judge_with,
+    Admitted, Cells, Change, Document, Door, EncodedChange, History as Age, Judgement, Known, OpId,
+    Reason, Situation, judge, judge_knowing, judge_with,
 };
 use crdt_core::schema::{Entity, Schema};
 use crdt_core::time::Timestamp;
@@ -83,7 +85,11 @@ impl Server {
             history: self.age,
         };
         let judgement = match judge(change, claim, &situation) {
-            Ok(Judgement::NeedsDocument) => judge_with(change, claim, &situation, self.document()),
+            Ok(Judgement::NeedsDocument) => {
+                let slow = judge_with(change, claim, &situation, self.document());
+                self.agrees(change, claim, &situation, &slow);
+                slow
+            }
             other => other,
         };
         match judgement {
@@ -91,6 +97,35 @@ impl Server {
             Ok(Judgement::SeqTaken(_)) => Verdict::Held,
             Ok(Judgement::NeedsDocument) => panic!("it has had the document"),
             Err(reason) => Verdict::Refused(reason),
+        }
+    }
+
+    /// Where no text is touched, knowing which keys the overwritten values stood under decides as the
+    /// document does: admitted alike, with the same cells, or refused for the same reason.
+    fn agrees(
+        &self,
+        change: &Change,
+        claim: &[u8],
+        situation: &Situation<'_>,
+        slow: &Result<Judgement, Reason>,
+    ) {
+        let mut wrote = BTreeMap::new();
+        for encoded in &self.log {
+            let stored = Change::from_stored(&encoded.bytes, &encoded.hash, &self.cells).unwrap();
+            for (first, op) in stored.ops_with_ids() {
+                let counters = first.counter..first.counter + op.len();
+                wrote.extend(counters.map(|counter| (OpId { counter, ..first }, op.key.clone())));
+            }
+        }
+        match (judge_knowing(change, claim, situation, &wrote), slow) {
+            (Ok(Judgement::NeedsDocument), _) => assert!(change.touches_text()),
+            (Ok(Judgement::Admitted(fast)), Ok(Judgement::Admitted(slow))) => {
+                assert_eq!(fast.door, Door::Fast);
+                assert_eq!((&fast.encoded, &fast.cells), (&slow.encoded, &slow.cells));
+                assert_eq!(fast.clock, slow.clock);
+            }
+            (Err(fast), Err(slow)) => assert_eq!(fast, *slow),
+            (fast, slow) => panic!("{fast:?} by the index, {slow:?} by the document: {change:?}"),
         }
     }
 

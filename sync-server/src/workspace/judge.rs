@@ -8,13 +8,16 @@ use crdt_core::protocol::{
     AcceptedDocument, DocumentChanges, DocumentRef, Outcome, Refusal, SentChange,
 };
 use crdt_core::record::document::Purpose;
-use crdt_core::record::{Admitted, History, Judgement, Reason, Situation, judge, judge_with};
+use crdt_core::record::{
+    Admitted, Change, History, Judgement, OpId, Reason, Situation, judge, judge_knowing,
+    judge_with, stale_preds,
+};
 use crdt_core::schema::Schema;
 use crdt_core::time::Timestamp;
 
 use super::Submitted;
 use super::dependencies::resolve;
-use super::draft::{Draft, Drafts};
+use super::draft::{Draft, Drafts, Found};
 use crate::access::Access;
 use crate::store::{BatchRow, Read, StoreError, Write};
 
@@ -310,20 +313,7 @@ impl<'a> Desk<'a> {
                 now: self.now,
                 history,
             };
-            let judged = judge(&change, &claim, &situation).map_err(|r| refused(&id, r))?;
-            let judged = match judged {
-                Judgement::NeedsDocument => {
-                    self.slow_doors += 1;
-                    if !self.budget.take(self.now, submitted.member) {
-                        return Err(refused(&id, Reason::SlowDoorBusy));
-                    }
-                    let purpose =
-                        if change.touches_text() { Purpose::Text } else { Purpose::SlowDoor };
-                    let loaded = draft.load(tx, purpose)?;
-                    judge_with(&change, &claim, &situation, loaded).map_err(|r| refused(&id, r))?
-                }
-                other => other,
-            };
+            let judged = self.decide(tx, submitted.member, draft, &change, &claim, &situation)?;
             before = Some(match judged {
                 Judgement::Admitted(admitted) => {
                     let admitted: Admitted = *admitted;
@@ -342,6 +332,57 @@ impl<'a> Desk<'a> {
         }
         Ok(())
     }
+
+    /// Takes a change through the door: by cells, by what the index knows of overwritten values, or on the
+    /// loaded document.
+    fn decide(
+        &mut self,
+        tx: &dyn Read,
+        member: MemberId,
+        draft: &Draft,
+        change: &Change,
+        claim: &[u8],
+        situation: &Situation<'_>,
+    ) -> Result<Judgement, Stop> {
+        let refused = |reason| refused(&draft.id, reason);
+        let judged = judge(change, claim, situation).map_err(refused)?;
+        if judged != Judgement::NeedsDocument {
+            return Ok(judged);
+        }
+        if let Some(wrote) = written_by(tx, draft, change)? {
+            return judge_knowing(change, claim, situation, &wrote).map_err(refused);
+        }
+        self.slow_doors += 1;
+        if !self.budget.take(self.now, member) {
+            return Err(refused(Reason::SlowDoorBusy));
+        }
+        let purpose = if change.touches_text() { Purpose::Text } else { Purpose::SlowDoor };
+        let loaded = draft.load(tx, purpose)?;
+        judge_with(change, claim, situation, loaded).map_err(refused)
+    }
+}
+
+/// Which keys the overwritten values of a change stood under, from the changes that are kept beside the
+/// document. Nothing when one of them is folded, or the change needs its document anyway.
+fn written_by(
+    tx: &dyn Read,
+    draft: &Draft,
+    change: &Change,
+) -> Result<Option<BTreeMap<OpId, String>>, StoreError> {
+    if change.touches_text() {
+        return Ok(None);
+    }
+    let mut wrote = BTreeMap::new();
+    for (_, pred) in stale_preds(change, &draft.cells) {
+        match draft.op_key(tx, &pred)? {
+            Found::Key(key) => {
+                wrote.insert(pred, key);
+            }
+            Found::Nothing => {}
+            Found::Folded => return Ok(None),
+        }
+    }
+    Ok(Some(wrote))
 }
 
 /// Puts a document into the scopes that it is to be in, and takes it out of the others.

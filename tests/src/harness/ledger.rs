@@ -52,6 +52,17 @@ impl Ledger {
         self.confirmed.values().map(BTreeSet::len).sum()
     }
 
+    /// What a device has confirmed so far.
+    pub(super) fn account(&self, device: usize) -> BTreeSet<BatchId> {
+        self.confirmed.get(&device).cloned().unwrap_or_default()
+    }
+
+    /// A device's file was put back to when this was its account: what it confirmed later and nobody else
+    /// has is lost with the file.
+    pub(super) fn put_back(&mut self, device: usize, account: BTreeSet<BatchId>) {
+        self.confirmed.insert(device, account);
+    }
+
     /// Forgets a batch that its user gave up.
     pub(super) fn release(&mut self, device: usize, batch: BatchId) {
         if let Some(confirmed) = self.confirmed.get_mut(&device) {

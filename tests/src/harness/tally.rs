@@ -15,6 +15,14 @@ pub enum Fault {
     Cut,
     /// A device's process was killed.
     DeviceCrash,
+    /// A device lost its power right after it had stored a page.
+    PowerCut,
+    /// A device's file was put back to an older state.
+    DeviceRestore,
+    /// A batch was refused.
+    Refusal,
+    /// The schema was changed.
+    SchemaChange,
     /// The server was killed between taking batches in and answering them.
     ServerCrash,
     /// The server was restarted.
@@ -27,11 +35,15 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Partition,
         Self::OneWayPartition,
         Self::Cut,
         Self::DeviceCrash,
+        Self::PowerCut,
+        Self::DeviceRestore,
+        Self::Refusal,
+        Self::SchemaChange,
         Self::ServerCrash,
         Self::ServerRestart,
         Self::SmallClockJump,

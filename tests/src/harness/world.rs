@@ -1,6 +1,6 @@
 //! The world: one queue of events in order of time, from which one is taken at a time. One seed decides all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use client_sdk::engine::{ConnectFailure, ConnectionId, Input, Nudge, Outward};
@@ -46,6 +46,15 @@ pub struct World {
     tally: Tally,
     ledger: Ledger,
     tamper: Option<Tamper>,
+    /// Devices that lose their power with the next page.
+    doomed: BTreeSet<usize>,
+}
+
+/// A device's file and account at one moment.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    files: Files,
+    account: BTreeSet<BatchId>,
 }
 
 /// Changes pages on their way to a device.
@@ -140,6 +149,7 @@ impl World {
             tally: Tally::default(),
             ledger: Ledger::default(),
             tamper: None,
+            doomed: BTreeSet::new(),
         }
     }
 
@@ -224,8 +234,8 @@ impl World {
         &self.tally
     }
 
-    pub(super) fn tally_mut(&mut self) -> &mut Tally {
-        &mut self.tally
+    pub(super) fn count(&mut self, fault: Fault) {
+        self.tally.count(fault);
     }
 
     /// The batches that devices confirmed.
@@ -270,6 +280,18 @@ impl World {
         work: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T, EditError>,
     ) -> Result<T, EditError> {
         self.run_for(EDIT_MS);
+        self.edit_now(device, work)
+    }
+
+    /// Runs one local transaction, in no time.
+    ///
+    /// # Errors
+    /// Those of the transaction.
+    pub fn edit_now<T>(
+        &mut self,
+        device: Device,
+        work: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T, EditError>,
+    ) -> Result<T, EditError> {
         let done = self.at(device).client().transaction(work)?;
         self.written(device);
         Ok(done)
@@ -427,6 +449,28 @@ impl World {
         self.orphan(device);
     }
 
+    /// Lets a device lose its power right after it has stored the next page: pages are not synced to the
+    /// disk, so that one is lost.
+    pub fn cut_power_at_next_page(&mut self, device: Device) {
+        self.doomed.insert(device.0);
+    }
+
+    /// Copies the file of a device that does not run.
+    #[must_use]
+    pub fn back_up(&self, device: Device) -> Backup {
+        assert!(!self.at(device).is_running(), "a running device's file is in motion");
+        let files = Files::copy(self.at(device).path());
+        Backup { files, account: self.ledger.account(device.0) }
+    }
+
+    /// Puts a device that does not run back to an older state of its file.
+    pub fn restore(&mut self, device: Device, backup: &Backup) {
+        assert!(!self.at(device).is_running(), "a running device's file is in motion");
+        self.tally.count(Fault::DeviceRestore);
+        backup.files.put_back();
+        self.ledger.put_back(device.0, backup.account.clone());
+    }
+
     /// Starts a device's process again.
     ///
     /// # Panics
@@ -465,6 +509,11 @@ impl World {
     #[must_use]
     pub fn last_batch(&self, device: Device) -> Option<BatchId> {
         self.ledger.last(device.0)
+    }
+
+    /// Takes back what [`World::cut_power_at_next_page`] asked for.
+    pub fn spare_power(&mut self) {
+        self.doomed.clear();
     }
 
     /// Kills the server, and starts it again at once.
@@ -506,6 +555,7 @@ impl World {
 
     /// Puts another schema in force, and starts the server anew.
     pub fn put_schema(&mut self, text: &str) {
+        self.tally.count(Fault::SchemaChange);
         self.server.put_schema(text);
         self.stop_server();
         self.start_server();
@@ -658,7 +708,14 @@ impl World {
                 Input::Disconnected(id, "the server closed the connection".to_owned())
             }
         };
+        let page = matches!(&input, Input::FrameReceived(_, frame) if is_page(frame));
+        let doomed = page && self.doomed.remove(&device);
+        let files = doomed.then(|| Files::copy(self.devices[device].path()));
         self.give(Device(device), input);
+        if let Some(files) = files {
+            self.tally.count(Fault::PowerCut);
+            return self.cut_power(Device(device), &files);
+        }
         self.check_account(Device(device));
     }
 
@@ -775,6 +832,10 @@ impl World {
             panic!("{}: {fault}", self.at(device).name);
         }
     }
+}
+
+fn is_page(frame: &[u8]) -> bool {
+    matches!(decode_frame(frame), Ok(Message::Page(_)))
 }
 
 impl Drop for World {

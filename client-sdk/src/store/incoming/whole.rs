@@ -15,22 +15,27 @@ use super::Misfit;
 use super::changes::{encode, only, sound};
 use crate::store::document::{Held, NewSnapshot, PENDING};
 
-/// Takes a whole document. When it fails, `held` is to be thrown away.
+/// Takes a whole document: a snapshot and the changes after it, or every change that there is. When it fails,
+/// `held` is to be thrown away.
 pub(super) fn take(
     connection: &Connection,
     entity: Option<&Entity>,
     held: &mut Held,
-    snapshot: &[u8],
+    snapshot: Option<&[u8]>,
     sent: &[SentChange],
 ) -> Result<(), Misfit> {
-    if snapshot.len() > limits::DOCUMENT_BYTES_MAX {
+    if snapshot.is_some_and(|snapshot| snapshot.len() > limits::DOCUMENT_BYTES_MAX) {
         return Err(Misfit::Entry);
     }
     let stored = held.changes(connection)?;
     // What was accepted and is not in the snapshot was lost by a server that was restored: it stays here.
     let accepted = stored.iter().filter(|row| row.state != PENDING).map(|row| &row.bytes[..]);
     let fresh = held.fresh.iter().map(|fresh| &fresh.encoded.bytes[..]);
-    let mut document = Document::load(Purpose::Whole, Some(snapshot), accepted.chain(fresh))?;
+    let mut document = match Document::load(Purpose::Whole, snapshot, accepted.chain(fresh)) {
+        Ok(document) => document,
+        // What is stored here is damaged: the server's copy takes its place.
+        Err(_) => Document::load(Purpose::Whole, snapshot, [])?,
+    };
     apply(&mut document, sent)?;
     let base = document.cells()?;
     let snapshot = NewSnapshot { heads: document.heads(), bytes: document.save()? };

@@ -10,6 +10,7 @@ use super::fault;
 use super::rows::{self, signed, unsigned};
 use crdt_core::id::{BatchId, DocumentId, MemberId, ReplicaId};
 use crdt_core::protocol::Receipt;
+use crdt_core::record::OpId;
 
 /// One transaction.
 pub(super) struct Tx<'a> {
@@ -123,6 +124,16 @@ impl Read for Tx<'_> {
             rows::CHANGE
         );
         self.all(&sql, [signed(document)?, signed(position)?], rows::change)
+    }
+
+    fn change_of(&self, document: u64, op: &OpId) -> Result<Option<ChangeRow>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM change WHERE document = ?1 AND actor = ?2 AND max_op >= ?3
+             ORDER BY max_op LIMIT 1",
+            rows::CHANGE
+        );
+        let params = params![signed(document)?, op.actor.as_bytes(), signed(op.counter)?];
+        self.one(&sql, params, rows::change)
     }
 
     fn changes_at(&self, position: u64) -> Result<Vec<ChangeRow>, StoreError> {
