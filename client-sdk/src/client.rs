@@ -292,7 +292,7 @@ impl Client {
     pub fn discard(&self, dispute: i64) -> Result<(), EditError> {
         self.write(Durability::Full, |session| {
             let found = find_dispute(session, dispute)?;
-            forget_dispute(session, &found)?;
+            dispute::withdraw(session, &found)?;
             Ok(())
         })
     }
@@ -304,7 +304,7 @@ impl Client {
     pub fn resend(&self, dispute: i64) -> Result<(), EditError> {
         self.write(Durability::Full, |session| {
             let found = find_dispute(session, dispute)?;
-            forget_dispute(session, &found)?;
+            dispute::withdraw(session, &found)?;
             let schema = session.schema();
             let stamp = self.stamp(session);
             let entropy = Arc::clone(&self.inner.config.entropy);
@@ -376,17 +376,4 @@ impl Client {
 fn find_dispute(session: &Session<'_>, id: i64) -> Result<Dispute, EditError> {
     let found = dispute::list(&session.tx)?.into_iter().find(|dispute| dispute.id == id);
     found.ok_or(EditError::NoSuchDispute(id))
-}
-
-/// Removes a dispute; its records no longer show as disputed.
-fn forget_dispute(session: &mut Session<'_>, found: &Dispute) -> Result<(), StoreError> {
-    let mut records = Vec::new();
-    for tried in &found.tried {
-        records.extend(HeldRecord::read(&session.tx, &session.state, tried.record)?);
-    }
-    dispute::remove(session, found.id)?;
-    for mut record in records {
-        record.refresh(session)?;
-    }
-    Ok(())
 }

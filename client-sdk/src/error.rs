@@ -32,6 +32,10 @@ pub enum StoreError {
         /// What differs.
         what: &'static str,
     },
+    /// The server has accepted a batch of this file's that the file does not know: it was put back to an
+    /// older state. It becomes a replica of its own by itself; nothing that it holds is lost.
+    #[error("the file was put back to an older state")]
+    PutBack,
     /// The disk or the database is full: free space and try again; nothing unsent was dropped.
     #[error("the device is full")]
     Full,

@@ -1,6 +1,6 @@
 //! Undo: what the last edit of a record wrote, what stood there before, and the edit that puts it back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crdt_core::record::{Action, DELETED, Deletion, Value};
 use crdt_core::schema::{Entity, FieldKind};
@@ -69,10 +69,12 @@ pub(crate) fn edit(
             }
         }
     }
+    // A new record has many keys: its fields are read once.
+    let (was, is) = (before.map(|record| Said::of(entity, record)), Said::of(entity, now));
     let value = |key: &str| UndoValue {
         key: key.to_owned(),
-        before: before.map_or(Json::Null, |record| says(entity, record, key)),
-        after: says(entity, now, key),
+        before: was.as_ref().map_or(Json::Null, |said| said.by(key)),
+        after: is.by(key),
     };
     let values: Vec<UndoValue> = written.into_iter().map(value).collect();
     let nothing = kind == Kind::Edited && values.is_empty() && increments.is_empty();
@@ -94,7 +96,8 @@ pub(crate) fn inverse(
         Kind::Created | Kind::Edited if deleted => return Err(stale(DELETED)),
         Kind::Created | Kind::Edited => {}
     }
-    if let Some(changed) = edit.values.iter().find(|v| says(entity, record, &v.key) != v.after) {
+    let said = Said::of(entity, record);
+    if let Some(changed) = edit.values.iter().find(|value| said.by(&value.key) != value.after) {
         return Err(stale(&changed.key));
     }
     if edit.kind == Kind::Created {
@@ -124,17 +127,27 @@ fn is_deleted(record: &HeldRecord) -> bool {
     record.main().is_some_and(|main| Deletion::of(&main.cells).is_some())
 }
 
-/// What a key says: a field's value, or whether a set has a member.
-fn says(entity: &Entity, record: &HeldRecord, key: &str) -> Json {
-    let Some((field, member)) = entity.field_of_key(key) else { return Json::Null };
-    let Some(held) = record.documents.get(&field.section) else { return Json::Null };
-    match (member, &field.kind) {
-        (Some(_), _) if held.cells.live(key).is_empty() => Json::Null,
-        (Some(_), _) => Json::Bool(true),
-        (None, FieldKind::Text | FieldKind::Counter) => Json::Null,
-        (None, _) => {
-            let mut values = projection::values(entity, record);
-            to_plain(&values.remove(key).unwrap_or(Value::Null))
+/// What a record says, by key.
+struct Said<'a> {
+    entity: &'a Entity,
+    record: &'a HeldRecord,
+    values: BTreeMap<String, Value>,
+}
+
+impl<'a> Said<'a> {
+    fn of(entity: &'a Entity, record: &'a HeldRecord) -> Self {
+        Self { entity, record, values: projection::values(entity, record) }
+    }
+
+    /// A field's value, or whether a set has a member.
+    fn by(&self, key: &str) -> Json {
+        let Some((field, member)) = self.entity.field_of_key(key) else { return Json::Null };
+        let Some(held) = self.record.documents.get(&field.section) else { return Json::Null };
+        match (member, &field.kind) {
+            (Some(_), _) if held.cells.live(key).is_empty() => Json::Null,
+            (Some(_), _) => Json::Bool(true),
+            (None, FieldKind::Text | FieldKind::Counter) => Json::Null,
+            (None, _) => to_plain(self.values.get(key).unwrap_or(&Value::Null)),
         }
     }
 }

@@ -172,6 +172,15 @@ pub struct ReplicaRow {
     pub last_seen: Timestamp,
 }
 
+impl ReplicaRow {
+    /// Notes that a frame has come under the lease given last: devices send nothing before they have stored
+    /// it, so whoever still shows the one before it is a copy. Whether that is news.
+    pub fn confirm_lease(&mut self) -> bool {
+        let confirmed = Some(self.lease);
+        std::mem::replace(&mut self.previous_lease, confirmed) != confirmed
+    }
+}
+
 /// A document in a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScopeRow {

@@ -156,6 +156,7 @@ impl Workspace {
             desk.finish(tx)?;
             for row in replicas.values_mut() {
                 row.last_seen = now;
+                row.confirm_lease();
                 tx.put_replica(row)?;
             }
             committed.head = tx.head()?;
@@ -170,7 +171,14 @@ impl Workspace {
     /// # Errors
     /// When the storage fails.
     pub fn acknowledge(&mut self, replica: &ReplicaId, receipt: u64) -> Result<(), StoreError> {
-        store::write(&*self.store, |tx| tx.drop_receipts(replica, receipt))
+        store::write(&*self.store, |tx| {
+            if let Some(mut row) = tx.replica(replica)?
+                && row.confirm_lease()
+            {
+                tx.put_replica(&row)?;
+            }
+            tx.drop_receipts(replica, receipt)
+        })
     }
 
     /// Adds a member to the workspace's directory, or renames it.

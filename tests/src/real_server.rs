@@ -14,6 +14,7 @@ use crate::binaries;
 pub struct RealServer {
     data: tempfile::TempDir,
     address: SocketAddr,
+    settings: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -28,9 +29,17 @@ impl RealServer {
     #[must_use]
     pub fn create() -> Self {
         let data = tempfile::tempdir().expect("a temporary directory can be made");
-        let server = Self { data, address: SocketAddr::from(([127, 0, 0, 1], 0)), child: None };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Self { data, address, settings: Vec::new(), child: None };
         server.command(&["workspace", "create", WORKSPACE]);
         server
+    }
+
+    /// Configures the server through its environment, from the next start on.
+    #[must_use]
+    pub fn with(mut self, variable: &str, value: impl Into<String>) -> Self {
+        self.settings.push((variable.to_owned(), value.into()));
+        self
     }
 
     /// The data directory.
@@ -75,6 +84,7 @@ impl RealServer {
         command.arg("serve").arg("--data-dir").arg(self.data());
         command.args(["--listen", &self.address.to_string()]);
         command.env_remove("FIELDBOOK_FAILPOINT");
+        command.envs(self.settings.iter().map(|(variable, value)| (variable, value)));
         if let Some(name) = failpoint {
             command.env("FIELDBOOK_FAILPOINT", name);
         }

@@ -1,6 +1,9 @@
 //! Seeded schedules of edits and faults: whatever happens, nothing confirmed is lost, nothing happens twice,
 //! and after the last fault everybody agrees within two simulated minutes.
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use tests::harness::schedule;
 use tests::harness::tally::{Fault, Tally};
 
@@ -16,16 +19,34 @@ fn seeds() -> Vec<u64> {
     }
 }
 
+/// Runs the schedules on every core; the faults that struck, and how many batches were confirmed.
+fn run(seeds: &[u64]) -> (Tally, usize) {
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let share = seeds.len().div_ceil(workers).max(1);
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    thread::scope(|scope| {
+        let runs = seeds.chunks(share).map(|seeds| {
+            // A failure names the command that replays it by the name of its thread.
+            let worker = thread::Builder::new().name(name.clone());
+            let work = || seeds.iter().map(|seed| schedule::run(*seed)).collect::<Vec<_>>();
+            worker.spawn_scoped(scope, work).unwrap()
+        });
+        let runs: Vec<_> = runs.collect();
+        let (mut tally, mut confirmed) = (Tally::default(), 0);
+        for run in runs {
+            for ran in run.join().unwrap_or_else(|panic| resume_unwind(panic)) {
+                tally.add(&ran.tally);
+                confirmed += ran.confirmed;
+            }
+        }
+        (tally, confirmed)
+    })
+}
+
 #[test]
 fn random_faults_lose_nothing_and_end_in_agreement() {
     let seeds = seeds();
-    let mut tally = Tally::default();
-    let mut confirmed = 0;
-    for seed in &seeds {
-        let ran = schedule::run(*seed);
-        tally.add(&ran.tally);
-        confirmed += ran.confirmed;
-    }
+    let (tally, confirmed) = run(&seeds);
     println!("{} schedules, {confirmed} batches, {tally:?}", seeds.len());
     if seeds.len() as u64 >= SCHEDULES {
         for fault in Fault::ALL {

@@ -75,6 +75,10 @@ impl Client {
             if welcome.member != session.state.meta.member {
                 return Err(StoreError::NotYours { what: "member" });
             }
+            let same_log = session.state.meta.epoch == Some(welcome.epoch);
+            if same_log && receipts::tell_of_unknown(session, &welcome.receipts)? {
+                return Err(StoreError::PutBack);
+            }
             let again = adopt_epoch(session, welcome)?;
             let mut applied = WelcomeApplied { again, ..WelcomeApplied::default() };
             adopt_member(session, welcome)?;

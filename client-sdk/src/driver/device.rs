@@ -112,6 +112,7 @@ impl From<StoreError> for StoreFailure {
             // The token names another member than the one that the database was opened for.
             StoreError::NotYours { .. } => SyncErrorKind::SignIn,
             StoreError::Schema(_) => SyncErrorKind::UpgradeRequired,
+            StoreError::PutBack => SyncErrorKind::Refused,
             StoreError::InUse { .. }
             | StoreError::Newer { .. }
             | StoreError::Io(_)

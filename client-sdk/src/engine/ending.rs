@@ -102,6 +102,8 @@ impl From<StoreFailure> for Ending {
             SyncErrorKind::SignIn => Next::Halt(SyncPhase::NeedsAuth),
             // The server's schema is none that this build can read.
             SyncErrorKind::UpgradeRequired => Next::Halt(SyncPhase::UpgradeRequired),
+            // The file was put back to an older state: under its old name it would miss its own edits.
+            SyncErrorKind::Refused => Next::RenewReplica,
             // Downloading again what cannot be stored costs the user's data volume.
             SyncErrorKind::DeviceFull
             | SyncErrorKind::DeviceStore
@@ -112,7 +114,6 @@ impl From<StoreFailure> for Ending {
             | SyncErrorKind::Superseded
             | SyncErrorKind::Protocol
             | SyncErrorKind::TokenUnavailable
-            | SyncErrorKind::Refused
             | SyncErrorKind::Configuration => Next::RetrySeldom,
         };
         Self::new(failure.kind, failure.text, next)

@@ -10,6 +10,7 @@ use crdt_core::time::Timestamp;
 use rusqlite::{Connection, Row};
 use serde_json::Value as Json;
 
+use super::document::HeldRecord;
 use super::outbox::{BatchChange, OutboxRow, cells_of};
 use super::projection::CREATED_AT;
 use super::{Session, fixed};
@@ -126,8 +127,28 @@ pub(crate) fn update_reasons(
     Ok(found)
 }
 
-/// Forgets a dispute; gives the records that it named.
-pub(crate) fn remove(session: &mut Session<'_>, id: i64) -> Result<(), StoreError> {
+/// Removes a dispute; its records no longer show as disputed.
+pub(crate) fn withdraw(session: &mut Session<'_>, found: &Dispute) -> Result<(), StoreError> {
+    let mut records = Vec::new();
+    for tried in &found.tried {
+        records.extend(HeldRecord::read(&session.tx, &session.state, tried.record)?);
+    }
+    remove(session, found.id)?;
+    for mut record in records {
+        record.refresh(session)?;
+    }
+    Ok(())
+}
+
+/// The dispute of a batch.
+pub(crate) fn find(
+    connection: &Connection,
+    batch: &BatchId,
+) -> Result<Option<Dispute>, StoreError> {
+    Ok(list(connection)?.into_iter().find(|dispute| dispute.batch == *batch))
+}
+
+fn remove(session: &mut Session<'_>, id: i64) -> Result<(), StoreError> {
     session.tx.prepare_cached("DELETE FROM dispute WHERE id = ?1")?.execute([id])?;
     session.state.disputed = std::sync::Arc::new(disputed_records(&session.tx)?);
     session.changes.table("dispute");

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::lock::beside;
@@ -50,7 +51,7 @@ impl Opening {
     /// The writer's connection, in the newest format.
     pub(crate) fn writer(&self) -> Result<Connection, StoreError> {
         let mut connection = Connection::open(&self.path)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        keep_statements(&connection)?;
         let found = migrate::version(&connection)?;
         if found > migrate::NEWEST {
             return Err(StoreError::Newer { found, known: migrate::NEWEST });
@@ -72,7 +73,7 @@ impl Opening {
     pub(crate) fn reader(&self) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        keep_statements(&connection)?;
         connection.pragma_update(None, "query_only", true)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         Ok(connection)
@@ -132,6 +133,14 @@ impl Opening {
         let (salvage, salvaged_batches) = salvage(&moved_to);
         Ok(Damaged { moved_to, salvage, salvaged_batches, problem })
     }
+}
+
+/// Keeps statements prepared, whatever is bound to them: without the second setting SQLite prepares those
+/// with a bound limit or range anew each time.
+fn keep_statements(connection: &Connection) -> Result<(), StoreError> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Writes what can still be read of the unsent work beside the damaged file.

@@ -55,13 +55,17 @@ fn one(
     match &receipt.outcome {
         Outcome::Accepted { position, documents } => {
             number_documents(session, documents)?;
-            let Some(row) = unanswered(session, &receipt.batch)? else { return Ok(()) };
+            let Some(row) = unanswered(session, &receipt.batch)? else {
+                return accepted_after_all(session, &receipt.batch, documents, applied);
+            };
             accept(session, &row, *position, now)?;
             applied.accepted += 1;
         }
         Outcome::Already { position, documents, hashes } => {
             number_documents(session, documents)?;
-            let Some(row) = unanswered(session, &receipt.batch)? else { return Ok(()) };
+            let Some(row) = unanswered(session, &receipt.batch)? else {
+                return accepted_after_all(session, &receipt.batch, documents, applied);
+            };
             let changes = outbox::changes_of(&session.tx, row.number)?;
             if is_copy(&changes, hashes) {
                 accept(session, &row, *position, now)?;
@@ -79,10 +83,44 @@ fn one(
     Ok(())
 }
 
+/// A batch that was withdrawn with the one that it builds on, before its own answer came: the server has it,
+/// so it is no dispute, and its documents are fetched as the server has them.
+fn accepted_after_all(
+    session: &mut Session<'_>,
+    batch: &BatchId,
+    documents: &[AcceptedDocument],
+    applied: &mut ReceiptsApplied,
+) -> Result<(), StoreError> {
+    if let Some(found) = dispute::find(&session.tx, batch)? {
+        dispute::withdraw(session, &found)?;
+        applied.fetch.extend(documents.iter().map(|document| document.number));
+    }
+    Ok(())
+}
+
 /// Whether the server holds these very changes. It lists them in an order of its own, and without seeds
 /// that somebody else had brought before.
 fn is_copy(changes: &[BatchChange], hashes: &[ChangeHash]) -> bool {
     hashes.iter().all(|hash| changes.iter().any(|change| change.stored.hash == *hash))
+}
+
+/// Whether receipts that were never stored accept batches which this file does not know: then the file was
+/// put back to a state from before it wrote them. A refused one proves nothing: its user may have discarded
+/// it meanwhile.
+pub(crate) fn tell_of_unknown(
+    session: &Session<'_>,
+    receipts: &[Receipt],
+) -> Result<bool, StoreError> {
+    for receipt in receipts.iter().filter(|receipt| receipt.number > session.state.meta.receipt) {
+        let accepted = !matches!(receipt.outcome, Outcome::Refused { .. });
+        if accepted
+            && outbox::find(&session.tx, &receipt.batch)?.is_none()
+            && dispute::find(&session.tx, &receipt.batch)?.is_none()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The batch, when it waits for an answer.

@@ -7,6 +7,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::{Read, Store, StoreError, Write};
@@ -84,7 +85,7 @@ impl SqliteStore {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let reader = Connection::open_with_flags(&self.path, flags).map_err(fault)?;
         reader.pragma_update(None, "query_only", true).map_err(fault)?;
-        reader.set_prepared_statement_cache_capacity(64);
+        keep_statements(&reader).map_err(fault)?;
         Ok(reader)
     }
 }
@@ -137,10 +138,17 @@ fn configure(connection: &Connection, options: SqliteOptions) -> Result<(), Stor
         if let Some(pages) = options.max_page_count {
             connection.pragma_update(None, "max_page_count", pages)?;
         }
-        connection.set_prepared_statement_cache_capacity(64);
+        keep_statements(connection)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))
     };
     pragmas(connection).map_err(fault)
+}
+
+/// Keeps statements prepared, whatever is bound to them: without the second setting SQLite prepares those
+/// with a bound limit or range anew each time.
+fn keep_statements(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 fn migrate(connection: &Connection) -> Result<(), StoreError> {

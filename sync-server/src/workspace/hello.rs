@@ -177,6 +177,13 @@ fn admit(
         let text = "this database is a copy of one that has been connected since";
         return Ok(Err(refused(GoodbyeCode::LeaseOutdated, text)));
     }
+    // Receipts are dropped once they are stored on the device, and what is stored stays: a device that is
+    // behind a dropped one was put back to an older state.
+    let kept = tx.receipts_after(&row.id, hello.receipt)?.len() as u64;
+    if row.last_receipt.saturating_sub(hello.receipt) > kept {
+        let text = "this database is older than what it has acknowledged";
+        return Ok(Err(refused(GoodbyeCode::LeaseOutdated, text)));
+    }
     // What the device knows came with the lease that it shows.
     let known = if current { row.scopes } else { row.previous_scopes };
     Ok(Ok(ReplicaRow {

@@ -19,11 +19,14 @@ pub struct Ledger {
 pub(super) struct Held {
     unanswered: BTreeSet<BatchId>,
     disputed: BTreeSet<BatchId>,
+    /// Whether every answer has come.
+    is_answered: bool,
 }
 
 impl Held {
-    pub(super) fn by(client: &Client) -> Self {
+    pub(super) fn by(client: &Client, is_answered: bool) -> Self {
         Self {
+            is_answered,
             unanswered: batches(client, "SELECT batch FROM outbox WHERE state = 0"),
             disputed: batches(client, "SELECT batch FROM dispute"),
         }
@@ -91,13 +94,13 @@ impl Ledger {
             ];
             match places {
                 [false, false, false] => return Some(format!("batch {batch} is nowhere")),
-                [true, true, _] => {
+                [true, true, _] if held.is_answered => {
                     return Some(format!("batch {batch} is accepted and a dispute at once"));
                 }
                 [_, true, true] => {
                     return Some(format!("batch {batch} is unanswered and a dispute at once"));
                 }
-                // Accepted and unanswered: the receipt is on its way.
+                // Accepted, and here still unanswered or withdrawn with another: the receipt is on its way.
                 _ => {}
             }
         }

@@ -1,7 +1,7 @@
 //! Random schedules: devices that edit, links that break, processes that die, clocks that jump. Then peace,
 //! and everything must agree with a plain model of what was confirmed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use client_sdk::{EditError, Edits, Transaction};
 use crdt_core::id::{BatchId, RecordId};
@@ -39,6 +39,8 @@ struct Schedule {
     /// The device whose app lets more through than the server, if there is one.
     lenient: Option<Device>,
     backups: BTreeMap<Device, Backup>,
+    /// Devices whose file was put back.
+    restored: BTreeSet<Device>,
     steps: u64,
 }
 
@@ -109,6 +111,7 @@ impl Schedule {
             records: Vec::new(),
             promised: BTreeMap::new(),
             backups: BTreeMap::new(),
+            restored: BTreeSet::new(),
             steps: 0,
         };
         for entity in ["account", "account", "opportunity", "contact", "task"] {
@@ -121,6 +124,9 @@ impl Schedule {
     fn step(&mut self) {
         self.steps += 1;
         let device = *self.devices.choose(&mut self.rng).expect("a world has devices");
+        if self.rng.random_bool(0.03) {
+            self.backups.insert(device, self.world.back_up(device));
+        }
         match self.rng.random_range(0..100) {
             0..60 => self.edit(device),
             60..66 => self.create_somewhere(device),
@@ -157,12 +163,11 @@ impl Schedule {
         if self.rng.random_bool(0.3) {
             self.world.at(device).clock.reboot();
         }
-        match self.backups.get(&device) {
-            Some(backup) if self.rng.random_bool(0.3) => self.world.restore(device, backup),
-            _ => {
-                let backup = self.world.back_up(device);
-                self.backups.insert(device, backup);
-            }
+        if self.rng.random_bool(0.5)
+            && let Some(backup) = self.backups.get(&device)
+        {
+            self.world.restore(device, backup);
+            self.restored.insert(device);
         }
     }
 
@@ -352,13 +357,20 @@ impl Schedule {
         }
     }
 
-    /// An honest device is refused nothing, whatever its clock did; the other one loses what it should.
+    /// An honest device is refused nothing, whatever its clock did; a lenient app loses what it should; and
+    /// of a file that was put back, what builds on an edit that the server has in another form.
     fn assert_refusals_are_just(&mut self) {
         for device in self.devices.clone() {
             for dispute in self.world.disputes(device) {
-                let just = |code: &str| ["invalid", "depends_on_refused"].contains(&code);
-                let all_just = dispute.reasons.iter().all(|reason| just(&reason.code));
-                assert!(self.lenient == Some(device) && all_just, "{dispute:?}");
+                let is_just = |code: &str| match code {
+                    "invalid" => self.lenient == Some(device),
+                    "unknown_dependency" => self.restored.contains(&device),
+                    "depends_on_refused" => {
+                        self.lenient == Some(device) || self.restored.contains(&device)
+                    }
+                    _ => false,
+                };
+                assert!(dispute.reasons.iter().all(|reason| is_just(&reason.code)), "{dispute:?}");
                 self.world.count(Fault::Refusal);
             }
         }

@@ -455,17 +455,16 @@ impl World {
         self.doomed.insert(device.0);
     }
 
-    /// Copies the file of a device that does not run.
+    /// Copies the file of a device; between two events nobody writes to it.
     #[must_use]
     pub fn back_up(&self, device: Device) -> Backup {
-        assert!(!self.at(device).is_running(), "a running device's file is in motion");
         let files = Files::copy(self.at(device).path());
         Backup { files, account: self.ledger.account(device.0) }
     }
 
     /// Puts a device that does not run back to an older state of its file.
     pub fn restore(&mut self, device: Device, backup: &Backup) {
-        assert!(!self.at(device).is_running(), "a running device's file is in motion");
+        assert!(!self.at(device).is_running(), "a process would go on with what it remembers");
         self.tally.count(Fault::DeviceRestore);
         backup.files.put_back();
         self.ledger.put_back(device.0, backup.account.clone());
@@ -827,7 +826,8 @@ impl World {
     /// # Panics
     /// When one is not.
     pub fn check_account(&self, device: Device) {
-        let held = Held::by(self.at(device).client());
+        let at = self.at(device);
+        let held = Held::by(at.client(), at.sync().is_synced());
         if let Some(fault) = self.ledger.fault(device.0, &held, self.server.log()) {
             panic!("{}: {fault}", self.at(device).name);
         }
