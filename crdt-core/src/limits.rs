@@ -63,7 +63,7 @@ pub const BATCHES_IN_FLIGHT_MAX: usize = 16;
 /// Bytes of a change's hash that its sender sends along: enough to notice that two sides encode differently.
 pub const HASH_CLAIM_BYTES: usize = 4;
 /// Loads of documents for changes of one member that need history, per minute.
-pub const SLOW_DOORS_PER_MINUTE: u32 = 600;
+pub const SLOW_DOORS_PER_MINUTE: u32 = 3_000;
 /// Batches that a device follows one by one; one that is further behind catches up by index. Changes of
 /// the log's last so many positions are never folded, so that following stays cheap.
 pub const FOLLOWED_BATCHES_MAX: u64 = 2_000;

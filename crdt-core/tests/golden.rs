@@ -297,6 +297,7 @@ fn every_goodbye_has_its_number() {
         G::Restart,
         G::StorageFull,
         G::Internal,
+        G::Busy,
     ];
     for (place, code) in codes.into_iter().enumerate() {
         let goodbye = Goodbye { code, text: String::new(), retry_after_ms: None };

@@ -8,7 +8,7 @@ mod fold;
 mod hello;
 mod judge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crdt_core::id::{MemberId, ReplicaId};
@@ -53,6 +53,9 @@ pub struct Committed {
     pub receipts: Vec<(ReplicaId, Receipt)>,
     /// The log's last position.
     pub head: u64,
+    /// Replicas whose batches were not all judged, and are not to be answered: their members have used up
+    /// what documents are loaded for. They come back later.
+    pub put_off: BTreeSet<ReplicaId>,
     /// Batches accepted now.
     pub accepted: u64,
     /// Batches refused.
@@ -133,6 +136,9 @@ impl Workspace {
             let mut committed = Committed { head: tx.head()?, ..Committed::default() };
             let mut desk = judge::Desk::new(&self.schema, &*self.access, now, &mut slow_doors);
             for submitted in batches {
+                if committed.put_off.contains(&submitted.replica) {
+                    continue;
+                }
                 let row = match replicas.get_mut(&submitted.replica) {
                     Some(row) => row,
                     None => {
@@ -140,7 +146,10 @@ impl Workspace {
                         replicas.entry(submitted.replica).or_insert(row)
                     }
                 };
-                let (outcome, touched) = desk.judge(tx, submitted)?;
+                let Some((outcome, touched)) = desk.judge(tx, submitted)? else {
+                    committed.put_off.insert(submitted.replica);
+                    continue;
+                };
                 match &outcome {
                     Outcome::Accepted { .. } => committed.accepted += 1,
                     Outcome::Refused { .. } => committed.refused += 1,

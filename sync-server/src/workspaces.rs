@@ -19,6 +19,8 @@ use crate::workspace::{Folding, Greeting, HelloError, OpenError, Submitted, Work
 
 /// Commands that wait for a workspace; a connection waits when it is full.
 const INBOX: usize = 1_024;
+/// When to come back after the budget for loading documents is used up, milliseconds: it is one of a minute.
+const BUSY_RETRY_MS: u64 = 60_000;
 /// Batches of one commit: bounds how long a lone edit waits behind a crowd.
 const GROUP_MAX: usize = 1_000;
 /// Events that wait for one connection. Receipts come at most once for each batch in flight.
@@ -349,6 +351,10 @@ impl Actor {
         self.metrics.batches_accepted.increment(committed.accepted);
         self.metrics.batches_refused.increment(committed.refused);
         self.deliver(committed.receipts);
+        for replica in committed.put_off {
+            let text = "too many changes whose documents had to be loaded";
+            self.end(&replica, goodbye(GoodbyeCode::Busy, text, Some(BUSY_RETRY_MS)));
+        }
         self.head
             .send_if_modified(|head| std::mem::replace(head, committed.head) != committed.head);
         Ok(())

@@ -4,7 +4,7 @@ use client_sdk::{Edits, RefusedKind, SyncPhase};
 use crdt_core::id::RecordId;
 use crdt_core::record::Value;
 use tests::harness::files::Files;
-use tests::harness::network::Blocked;
+use tests::harness::network::{Blocked, Way};
 use tests::harness::world::{Device, World};
 
 /// Two devices and an account, all synced.
@@ -75,6 +75,56 @@ fn a_copy_of_a_database_becomes_a_replica_of_its_own_and_both_keep_their_edits()
     assert_ne!(replicas(&world, bob), before, "the copy writes under a name of its own");
 }
 
+#[test]
+fn a_file_that_was_put_back_within_one_session_gets_its_own_edits_back() {
+    for (seed, receipt_arrives) in [(511, true), (512, false)] {
+        let (mut world, ann, _, account) = two_devices(seed);
+        let backup = world.back_up(ann);
+        if !receipt_arrives {
+            world.cut_after(ann, Way::Down, 0);
+        }
+        world.update(ann, account, Edits::new().increment("visits", 1).set("country", "lost"));
+        world.run_for(if receipt_arrives { 5_000 } else { 150 });
+        world.crash_device(ann);
+        world.restore(ann, &backup);
+        world.at_mut(ann).link.cut = None;
+        world.start_device(ann);
+        world.update(ann, account, Edits::new().increment("visits", 10).add("tags", "new"));
+        world.settle();
+        world.assert_converged();
+        world.assert_all_see(account, "visits", Value::Counter(11));
+        world.assert_all_see(account, "country", "lost");
+        assert_eq!(world.disputes(ann), []);
+    }
+}
+
+#[test]
+fn a_phone_and_its_copy_that_are_used_at_once_both_keep_their_edits() {
+    for seed in 513..523 {
+        let (mut world, ann, bob, account) = two_devices(seed);
+        world.offline(ann);
+        world.update(ann, account, Edits::new().increment("visits", 1));
+        let copy = world.clone_device(ann, "ann's new phone");
+        for round in 0..5 {
+            world.update(ann, account, Edits::new().increment("visits", 10));
+            world.update(copy, account, Edits::new().increment("visits", 100));
+            world.run_for(seed * round);
+            world.online(ann);
+        }
+        world.settle();
+        world.assert_converged();
+        // What was built on an edit that the other copy had sent first is a dispute; sent again it counts.
+        for device in [ann, copy] {
+            for dispute in world.disputes(device) {
+                world.resend(device, &dispute);
+            }
+        }
+        world.settle();
+        world.assert_converged();
+        assert_eq!(world.see(bob, account).int("visits"), Some(551), "seed {seed}");
+    }
+}
+
 /// How many replicas a device knows.
 fn replicas(world: &World, device: Device) -> i64 {
     let sql = "SELECT count(*) FROM actor";
@@ -88,7 +138,7 @@ fn a_lease_that_never_arrived_does_not_lock_its_device_out() {
     for _ in 0..6 {
         // The welcome is lost, and the lease in it.
         world.offline(ann);
-        world.cut_after(ann, tests::harness::network::Way::Down, 20);
+        world.cut_after(ann, Way::Down, 20);
         world.online(ann);
         world.run_for(500);
     }

@@ -3,7 +3,6 @@
 use client_sdk::{EditError, Edits, StoreError, SyncErrorKind, SyncPhase};
 use crdt_core::id::RecordId;
 use crdt_core::protocol::{Entry, Page};
-use crdt_core::record::Value;
 use tests::harness::world::{Device, World};
 
 /// Two devices and an account, all synced.
@@ -91,10 +90,11 @@ fn a_full_server_says_so_and_takes_everything_once_there_is_room() {
 fn break_document(victim: u64) -> impl FnMut(Device, &mut Page) {
     move |_, page| {
         for entry in &mut page.entries {
-            if let Entry::Changes { number, changes, .. } = entry {
-                if *number == victim && changes.len() > 1 {
-                    changes.remove(0);
-                }
+            if let Entry::Changes { number, changes, .. } = entry
+                && *number == victim
+                && changes.len() > 1
+            {
+                changes.remove(0);
             }
         }
     }

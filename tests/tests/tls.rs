@@ -41,7 +41,7 @@ impl Scene {
 fn devices_sync_over_tls_with_a_certificate_that_they_trust() {
     let scene = scene();
     let writer = Client::open(scene.config("a.db").extra_root(scene.root.clone())).unwrap();
-    let reader = Client::open(scene.config("b.db").extra_root(scene.root.clone())).unwrap();
+    let reader = Client::open(scene.config("b.db").extra_root(scene.root)).unwrap();
     let account = writer.create("account", Edits::new().set("name", "Acme")).unwrap();
     for device in [&writer, &reader] {
         assert!(device.sync_once(Duration::from_secs(60)).unwrap().caught_up);

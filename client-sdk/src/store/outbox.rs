@@ -226,9 +226,8 @@ pub(crate) fn unsent(connection: &Connection) -> Result<Unsent, StoreError> {
     let (batches, bytes, oldest): (i64, i64, Option<i64>) = connection
         .prepare_cached(sql)?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let sql = "SELECT count(DISTINCT d.record) FROM outbox o
-               JOIN change c ON c.batch = o.number JOIN document d ON d.id = c.document
-               WHERE o.state = 0";
+    // A document has an accepted state of its own as long as changes of it are unanswered.
+    let sql = "SELECT count(DISTINCT record) FROM document WHERE base IS NOT NULL";
     let records: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
     Ok(Unsent {
         records: records.cast_unsigned(),

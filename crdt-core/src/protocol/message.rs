@@ -185,12 +185,14 @@ pub enum GoodbyeCode {
     StorageFull,
     /// A fault of the server's.
     Internal,
+    /// The member has used up what the server loads documents for within a minute.
+    Busy,
     /// A reason of a newer version.
     Unknown(u32),
 }
 
 impl GoodbyeCode {
-    const KNOWN: [(u32, Self); 14] = [
+    const KNOWN: [(u32, Self); 15] = [
         (1, Self::Protocol),
         (2, Self::Version),
         (3, Self::Unauthorized),
@@ -205,6 +207,7 @@ impl GoodbyeCode {
         (12, Self::Restart),
         (13, Self::StorageFull),
         (14, Self::Internal),
+        (15, Self::Busy),
     ];
 
     fn to_wire(self) -> u32 {

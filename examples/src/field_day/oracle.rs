@@ -49,13 +49,15 @@ pub struct Oracle {
     pub created: Vec<RecordId>,
 }
 
+/// Everybody's last word on a field, by place in the cast, and when it was said.
+type Words = BTreeMap<usize, (Timestamp, Value)>;
+
 impl Oracle {
     /// Works out what should come of the deeds.
     #[must_use]
     pub fn new(deeds: &[Deed]) -> Self {
         let mut oracle = Self::default();
-        let mut said: BTreeMap<(RecordId, &'static str), BTreeMap<usize, (Timestamp, Value)>> =
-            BTreeMap::new();
+        let mut said: BTreeMap<(RecordId, &'static str), Words> = BTreeMap::new();
         let mut entities = BTreeMap::new();
         for deed in deeds {
             entities.insert(deed.record, deed.entity);

@@ -50,9 +50,14 @@ pub(super) struct Desk<'a> {
     slow_doors: u64,
 }
 
-/// A batch is refused, or the storage fails.
+/// A batch is refused, or put off, or the storage fails.
 enum Stop {
-    Refused { document: Option<DocumentId>, reason: Reason },
+    Refused {
+        document: Option<DocumentId>,
+        reason: Reason,
+    },
+    /// The member's budget for loading documents is used up: nothing is said of the batch.
+    Busy,
     Store(StoreError),
 }
 
@@ -82,14 +87,15 @@ impl<'a> Desk<'a> {
     }
 
     /// Judges one batch. A refused one leaves everything as it was; the second result names its documents.
+    /// Nothing when it is put off.
     pub(super) fn judge(
         &mut self,
         tx: &mut dyn Write,
         submitted: &Submitted,
-    ) -> Result<(Outcome, Vec<DocumentId>), StoreError> {
+    ) -> Result<Option<(Outcome, Vec<DocumentId>)>, StoreError> {
         let batch = &submitted.batch;
         if let Some(row) = tx.batch(&batch.id)? {
-            return Ok((self.already(tx, &row)?, Vec::new()));
+            return Ok(Some((self.already(tx, &row)?, Vec::new())));
         }
         let position = tx.head()? + 1;
         let mut changed = BTreeMap::new();
@@ -105,7 +111,7 @@ impl<'a> Desk<'a> {
                 let names: Vec<DocumentId> = changed.keys().cloned().collect();
                 self.drafts.accept(tx, changed)?;
                 let documents = self.accepted(tx, &names)?;
-                Ok((Outcome::Accepted { position, documents }, Vec::new()))
+                Ok(Some((Outcome::Accepted { position, documents }, Vec::new())))
             }
             Err(Stop::Refused { document, reason }) => {
                 let touched = self.names(tx, submitted)?;
@@ -115,8 +121,9 @@ impl<'a> Desk<'a> {
                     field: reason.key().map(str::to_owned),
                     document,
                 };
-                Ok((Outcome::Refused { reasons: vec![refusal] }, touched))
+                Ok(Some((Outcome::Refused { reasons: vec![refusal] }, touched)))
             }
+            Err(Stop::Busy) => Ok(None),
             Err(Stop::Store(error)) => Err(error),
         }
     }
@@ -354,7 +361,7 @@ impl<'a> Desk<'a> {
         }
         self.slow_doors += 1;
         if !self.budget.take(self.now, member) {
-            return Err(refused(Reason::SlowDoorBusy));
+            return Err(Stop::Busy);
         }
         let purpose = if change.touches_text() { Purpose::Text } else { Purpose::SlowDoor };
         let loaded = draft.load(tx, purpose)?;

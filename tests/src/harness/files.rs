@@ -26,6 +26,13 @@ impl Files {
         Self { parts: parts.into() }
     }
 
+    /// Puts the files where another database of the name `path` has its own.
+    pub fn put_at(&self, path: &Path) {
+        let parts = ["", "-wal"].iter().zip(&self.parts);
+        let parts = parts.map(|(suffix, (_, bytes))| (beside(path, suffix), bytes.clone()));
+        Self { parts: parts.collect() }.put_back();
+    }
+
     /// Puts the files back as they were. The index of the WAL is made anew by whoever opens them.
     pub fn put_back(&self) {
         if let Some((path, _)) = self.parts.first() {

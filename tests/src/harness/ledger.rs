@@ -38,8 +38,10 @@ impl Ledger {
     pub(super) fn confirm(&mut self, device: usize, client: &Client) {
         let newest = "SELECT batch FROM outbox WHERE state = 0 ORDER BY number DESC LIMIT 1";
         for batch in batches(client, newest) {
-            self.confirmed.entry(device).or_default().insert(batch);
-            self.last.insert(device, batch);
+            // A transaction that changed nothing has no batch: then the newest one is an older one's.
+            if self.confirmed.entry(device).or_default().insert(batch) {
+                self.last.insert(device, batch);
+            }
         }
     }
 

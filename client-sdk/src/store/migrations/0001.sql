@@ -21,6 +21,7 @@ CREATE TABLE document (
     tail INTEGER NOT NULL DEFAULT 0,
     UNIQUE (record, section)
 );
+CREATE INDEX document_unanswered ON document (record) WHERE base IS NOT NULL;
 CREATE INDEX document_tail ON document (tail) WHERE tail > 16384;
 
 -- Beside the document's row, so that an edit does not write it again.

@@ -156,9 +156,6 @@ pub enum Reason {
     /// It passes every rule and still leaves a document that does not load as it should.
     #[error("the change would leave a document that cannot be read")]
     Poison,
-    /// The member has used up the budget for changes that need the document loaded; send again later.
-    #[error("too many changes that need history; send again later")]
-    SlowDoorBusy,
 }
 
 impl Reason {
@@ -197,7 +194,6 @@ impl Reason {
             Self::HashMismatch => "hash_mismatch",
             Self::BadSeed { .. } => "bad_seed",
             Self::Poison => "poison",
-            Self::SlowDoorBusy => "slow_door_busy",
         }
     }
 

@@ -99,7 +99,7 @@ fn conflicts(connection: &Connection, picture: &mut Picture) {
 
 fn each(connection: &Connection, sql: &str, mut take: impl FnMut(&[String], &[Sql])) {
     let mut statement = connection.prepare(sql).expect("the public tables are as documented");
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement.query([]).expect("the public tables can be read");
     while let Some(row) = rows.next().expect("the public tables can be read") {
         let values: Vec<Sql> = (0..columns.len())

@@ -1,0 +1,269 @@
+//! Serving connections: what threads and sockets do around a session, one event at a time.
+
+use std::collections::BTreeMap;
+
+use crdt_core::id::{Lease, MemberId, ReplicaId};
+use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, Outcome, PageParts, Receipt};
+use rand::RngCore as _;
+use sync_server::session::{Effect, Greeted, Input, Session};
+use sync_server::store::{self, StoreError};
+use sync_server::workspace::{HelloError, Submitted};
+
+use super::{Act, BOUNDS, Build, CrashPoint, Moment, Seat, Served, SimServer};
+use crate::harness::network::{Packet, Wire};
+
+impl SimServer {
+    pub(in crate::harness) fn accept(&mut self, wire: Wire, now: u64) {
+        if let Some(running) = &mut self.running {
+            let session = Session::new(BOUNDS, now);
+            running.served.insert(wire, Served { session, seat: None, build: None });
+        }
+    }
+
+    pub(in crate::harness) fn take(&mut self, at: Moment, wire: Wire, packet: Packet) -> Vec<Act> {
+        let input = match packet {
+            Packet::Frame(frame) => Input::Frame(frame),
+            Packet::Text => Input::Text,
+            Packet::Ping => Input::Heard,
+            Packet::Close => {
+                self.leave(wire);
+                return Vec::new();
+            }
+        };
+        self.feed(at, wire, input)
+    }
+
+    pub(in crate::harness) fn tick(&mut self, at: Moment, wire: Wire) -> Option<Vec<Act>> {
+        let running = self.running.as_mut()?;
+        if !running.served.contains_key(&wire) {
+            return None;
+        }
+        running.fold();
+        Some(self.feed(at, wire, Input::Tick))
+    }
+
+    /// Whether a connection is served.
+    pub(in crate::harness) fn serves(&self, wire: Wire) -> bool {
+        self.running.as_ref().is_some_and(|running| running.served.contains_key(&wire))
+    }
+
+    pub(in crate::harness) fn build(&mut self, at: Moment, wire: Wire) -> Vec<Act> {
+        let Some(running) = &mut self.running else { return Vec::new() };
+        let Some(served) = running.served.get_mut(&wire) else { return Vec::new() };
+        let (Some(seat), Some(build)) = (&mut served.seat, served.build.take()) else {
+            return Vec::new();
+        };
+        let page = store::read(&*running.workspace.store(), |tx| match &build {
+            Build::Page { flush } => seat.feed.next_page(tx, *flush),
+            Build::Whole(documents) => {
+                seat.feed.want(documents);
+                seat.feed.next_page(tx, false)
+            }
+        });
+        let input = match page {
+            Ok(page) => Input::PageBuilt(page.map(|page| PageParts::new(&page))),
+            Err(_) => Input::End(goodbye(GoodbyeCode::Internal, "a page could not be built")),
+        };
+        self.feed(at, wire, input)
+    }
+
+    /// Runs an input through a session and carries its effects out, what follows from one before the next.
+    fn feed(&mut self, at: Moment, wire: Wire, input: Input) -> Vec<Act> {
+        let mut acts = Vec::new();
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let Some(running) = &mut self.running else { return acts };
+            let Some(served) = running.served.get_mut(&wire) else { return acts };
+            for effect in served.session.handle(at.now, input) {
+                inputs.extend(self.carry_out(at, wire, effect, &mut acts));
+            }
+        }
+        acts
+    }
+
+    fn carry_out(
+        &mut self,
+        at: Moment,
+        wire: Wire,
+        effect: Effect,
+        acts: &mut Vec<Act>,
+    ) -> Option<Input> {
+        match effect {
+            Effect::Greet(hello) => {
+                return Some(Input::Greeted(self.greet(at, wire, &hello, acts)));
+            }
+            Effect::Submit(batches) => self.submit(wire, batches, acts),
+            Effect::Acknowledge(receipt) => self.acknowledge(at, wire, receipt, acts),
+            Effect::BuildPage { flush } => self.build_soon(wire, Build::Page { flush }, acts),
+            Effect::BuildWhole(numbers) => self.build_soon(wire, Build::Whole(numbers), acts),
+            Effect::Send(frame) => acts.push(Act::Send(wire, frame)),
+            Effect::Close(_) => {
+                acts.push(Act::Close(wire));
+                self.leave(wire);
+            }
+        }
+        None
+    }
+
+    fn build_soon(&mut self, wire: Wire, build: Build, acts: &mut Vec<Act>) {
+        let running = self.running.as_mut();
+        if let Some(served) = running.and_then(|running| running.served.get_mut(&wire)) {
+            served.build = Some(build);
+            acts.push(Act::BuildSoon(wire));
+        }
+    }
+
+    fn greet(
+        &mut self,
+        at: Moment,
+        wire: Wire,
+        hello: &Hello,
+        acts: &mut Vec<Act>,
+    ) -> Result<Greeted, Goodbye> {
+        // The simulation's tokens are member ids: who may connect is not its subject.
+        let member: MemberId = hello
+            .token
+            .parse()
+            .map_err(|_| goodbye(GoodbyeCode::Unauthorized, "not a token of the simulation"))?;
+        acts.extend(self.commit(at));
+        let mut lease = [0; 16];
+        self.leases.fill_bytes(&mut lease);
+        let stopped = || goodbye(GoodbyeCode::Restart, "the workspace is stopping");
+        let running = self.running.as_mut().ok_or_else(stopped)?;
+        let greeting = running.workspace.hello(at.wall, Lease(lease), member, hello);
+        let greeting = greeting.map_err(|error| match error {
+            HelloError::Refused(goodbye) => goodbye,
+            HelloError::Store(error) => storage_goodbye(&error),
+        })?;
+        let superseded = goodbye(GoodbyeCode::Superseded, "another session took over");
+        acts.extend(self.end(at, &hello.replica, superseded));
+        let running = self.running.as_mut().ok_or_else(stopped)?;
+        running.seats.insert(hello.replica, wire);
+        if let Some(served) = running.served.get_mut(&wire) {
+            served.seat = Some(Seat { replica: hello.replica, member, feed: greeting.feed });
+        }
+        Ok(Greeted { welcome: Box::new(greeting.welcome), expires_at: u64::MAX })
+    }
+
+    fn submit(&mut self, wire: Wire, batches: Vec<Batch>, acts: &mut Vec<Act>) {
+        let Some(running) = &mut self.running else { return };
+        let Some((replica, member)) = running.current(wire) else { return };
+        if running.group.is_empty() {
+            acts.push(Act::CommitSoon);
+        }
+        let submitted = batches.into_iter().map(|batch| Submitted { replica, member, batch });
+        running.group.extend(submitted);
+    }
+
+    fn acknowledge(&mut self, at: Moment, wire: Wire, receipt: u64, acts: &mut Vec<Act>) {
+        // It comes after what was handed in before it.
+        acts.extend(self.commit(at));
+        let Some(running) = &mut self.running else { return };
+        let Some((replica, _)) = running.current(wire) else { return };
+        if let Err(error) = running.workspace.acknowledge(&replica, receipt) {
+            acts.extend(self.end(at, &replica, storage_goodbye(&error)));
+        }
+    }
+
+    /// Commits what has been handed in, then answers it.
+    pub(in crate::harness) fn commit(&mut self, at: Moment) -> Vec<Act> {
+        let Some(running) = &mut self.running else { return Vec::new() };
+        let group = std::mem::take(&mut running.group);
+        if group.is_empty() {
+            return Vec::new();
+        }
+        if self.crash.take_if(|point| *point == CrashPoint::BeforeCommit).is_some() {
+            return vec![Act::Died(self.die())];
+        }
+        let error = match self.try_commit(at, &group) {
+            Ok(acts) => return acts,
+            Err(error) => error,
+        };
+        let mut by_replica: BTreeMap<ReplicaId, Vec<Submitted>> = BTreeMap::new();
+        for submitted in group {
+            by_replica.entry(submitted.replica).or_default().push(submitted);
+        }
+        let mut acts = Vec::new();
+        if by_replica.len() == 1 || matches!(error, StoreError::Full) {
+            for replica in by_replica.keys() {
+                acts.extend(self.end(at, replica, storage_goodbye(&error)));
+            }
+            return acts;
+        }
+        for (replica, group) in by_replica {
+            match self.try_commit(at, &group) {
+                Ok(more) => acts.extend(more),
+                Err(error) => acts.extend(self.end(at, &replica, storage_goodbye(&error))),
+            }
+        }
+        acts
+    }
+
+    fn try_commit(&mut self, at: Moment, group: &[Submitted]) -> Result<Vec<Act>, StoreError> {
+        let Some(running) = &mut self.running else { return Ok(Vec::new()) };
+        let committed = running.workspace.commit(at.wall, group)?;
+        self.note(&committed.receipts);
+        if self.crash.take().is_some() {
+            return Ok(vec![Act::Died(self.die())]);
+        }
+        Ok(self.deliver(at, committed.receipts))
+    }
+
+    fn note(&mut self, receipts: &[(ReplicaId, Receipt)]) {
+        for (_, receipt) in receipts {
+            if let Outcome::Accepted { position, .. } = &receipt.outcome {
+                let before = self.log.insert(receipt.batch, *position);
+                assert_eq!(before, None, "batch {} was accepted twice", receipt.batch);
+            }
+        }
+    }
+
+    fn deliver(&mut self, at: Moment, receipts: Vec<(ReplicaId, Receipt)>) -> Vec<Act> {
+        let Some(running) = &mut self.running else { return Vec::new() };
+        let mut by_replica: BTreeMap<ReplicaId, Vec<Receipt>> = BTreeMap::new();
+        for (replica, receipt) in receipts {
+            by_replica.entry(replica).or_default().push(receipt);
+        }
+        let answered: Vec<(Wire, Vec<Receipt>)> = by_replica
+            .into_iter()
+            .filter_map(|(replica, receipts)| Some((*running.seats.get(&replica)?, receipts)))
+            .collect();
+        let live: Vec<Wire> = running.seats.values().copied().collect();
+        let mut acts = Vec::new();
+        for (wire, receipts) in answered {
+            acts.extend(self.feed(at, wire, Input::Receipts(receipts)));
+        }
+        for wire in live {
+            acts.extend(self.feed(at, wire, Input::HeadMoved));
+        }
+        acts
+    }
+
+    fn end(&mut self, at: Moment, replica: &ReplicaId, goodbye: Goodbye) -> Vec<Act> {
+        let wire = self.running.as_mut().and_then(|running| running.seats.remove(replica));
+        wire.map_or_else(Vec::new, |wire| self.feed(at, wire, Input::End(goodbye)))
+    }
+
+    fn leave(&mut self, wire: Wire) {
+        let Some(running) = &mut self.running else { return };
+        running.served.remove(&wire);
+        running.seats.retain(|_, seated| *seated != wire);
+    }
+}
+
+fn goodbye(code: GoodbyeCode, text: &str) -> Goodbye {
+    Goodbye { code, text: text.to_owned(), retry_after_ms: None }
+}
+
+fn storage_goodbye(error: &StoreError) -> Goodbye {
+    match error {
+        StoreError::Full => Goodbye {
+            retry_after_ms: Some(30_000),
+            ..goodbye(GoodbyeCode::StorageFull, "the server cannot store anything")
+        },
+        _ => Goodbye {
+            retry_after_ms: Some(5_000),
+            ..goodbye(GoodbyeCode::Internal, "the server's storage failed")
+        },
+    }
+}
