@@ -80,7 +80,7 @@ fn changed_fields(record: &ImportRecord, present: &BTreeMap<String, Value>) -> E
 pub fn perform(devices: &[Device], deeds: &[Deed]) -> Result<()> {
     for deed in deeds {
         let device = &devices[deed.who];
-        device.set_clock(deed.at);
+        device.advance_clock(deed.at);
         let client = &device.client;
         match &deed.act {
             Act::Create(fields) => {
@@ -104,9 +104,6 @@ pub fn perform(devices: &[Device], deeds: &[Deed]) -> Result<()> {
             }
             Act::Delete => client.delete(deed.record)?,
         }
-    }
-    for device in devices {
-        device.reset_clock();
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ pub fn plan(seed: u64, cast: &Cast, records: &[ImportRecord], now: Timestamp) ->
     planner.shared(cast, records);
     let mut deeds = planner.deeds;
     deeds.sort_by_key(|deed| deed.at);
-    // The story's hours decide the order; the clock is the real one, so that server and devices agree.
+    // The story's hours decide the order; the clocks stay near the real one, so that server and devices agree.
     let mut at = now;
     for deed in &mut deeds {
         deed.at = at;

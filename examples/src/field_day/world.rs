@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -61,19 +61,26 @@ pub struct Traffic {
     pub down: u64,
 }
 
-/// The system's clock, moved to the moment of the story that is being told.
+/// The system's clock, ahead of itself by as much as the story is told faster than it happens. It never goes
+/// back.
 struct StoryClock {
     system: SystemClock,
-    shift_ms: AtomicI64,
+    ahead_ms: AtomicU64,
+}
+
+impl StoryClock {
+    fn ahead(&self) -> u64 {
+        self.ahead_ms.load(Ordering::Relaxed)
+    }
 }
 
 impl Clock for StoryClock {
     fn wall(&self) -> Timestamp {
-        self.system.wall().plus_millis(self.shift_ms.load(Ordering::Relaxed))
+        self.system.wall().plus_millis(i64::try_from(self.ahead()).unwrap_or(i64::MAX))
     }
 
     fn monotonic_ms(&self) -> u64 {
-        self.system.monotonic_ms()
+        self.system.monotonic_ms().saturating_add(self.ahead())
     }
 
     fn boot(&self) -> [u8; 16] {
@@ -118,7 +125,7 @@ impl World {
     pub fn device(&self, person: &Person, name: &str) -> Result<Device> {
         let path = self.folder.join(format!("{name}.db"));
         let clock =
-            Arc::new(StoryClock { system: SystemClock::new(), shift_ms: AtomicI64::new(0) });
+            Arc::new(StoryClock { system: SystemClock::new(), ahead_ms: AtomicU64::new(0) });
         let token = self.key.mint(WORKSPACE, person.member, clock.system.wall(), TOKEN_LIFE);
         let config = Config::new(&path, WORKSPACE, person.member)
             .member_name(&person.name)
@@ -170,13 +177,9 @@ impl Drop for World {
 }
 
 impl Device {
-    /// Moves the device's clock to a moment of the story.
-    pub fn set_clock(&self, to: Timestamp) {
-        self.clock.shift_ms.store(to.since(self.clock.system.wall()), Ordering::Relaxed);
-    }
-
-    /// Puts the device's clock right again.
-    pub fn reset_clock(&self) {
-        self.clock.shift_ms.store(0, Ordering::Relaxed);
+    /// Moves the device's clock on to a moment of the story.
+    pub fn advance_clock(&self, to: Timestamp) {
+        let ahead = u64::try_from(to.since(self.clock.system.wall())).unwrap_or(0);
+        self.clock.ahead_ms.fetch_max(ahead, Ordering::Relaxed);
     }
 }
