@@ -24,7 +24,7 @@ use crdt_core::record::document::{self, Purpose};
 use crdt_core::schema::Schema;
 use serde::Serialize;
 
-use crate::import::{Import, Report};
+use crate::import::{Import, Kind, Report};
 use act::{import, perform};
 use cast::{Cast, Person};
 use oracle::Oracle;
@@ -210,9 +210,14 @@ impl Stage {
             total.rows, total.imported, total.repaired, total.with_gap, total.refused
         ));
         for (file, kind, column, count) in report.tallies() {
-            self.teller.line(&format!("    {file}: {count} × {kind:?} in `{column}`"));
+            let word = match kind {
+                Kind::Repair => "repaired",
+                Kind::Gap => "missing",
+                Kind::Refusal => "refused",
+            };
+            self.teller.line(&format!("    {file}: {count} × `{column}` {word}"));
         }
-        for note in report.notes.iter().filter(|note| note.kind == crate::import::Kind::Refusal) {
+        for note in report.notes.iter().filter(|note| note.kind == Kind::Refusal) {
             self.teller.line(&format!("    {note}"));
         }
     }
