@@ -418,3 +418,20 @@ fn holds(tx: &dyn Read, draft: &Draft, hash: &ChangeHash) -> Result<bool, StoreE
     let prefix = u32::from_be_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]]);
     Ok(tx.changes_like(number, prefix)?.iter().any(|row| row.hash == *hash))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_member_has_a_budget_of_its_own_that_comes_back_with_the_next_minute() {
+        let (ada, ben) =
+            (MemberId::from_source_key("m", "ada"), MemberId::from_source_key("m", "ben"));
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let mut budget = SlowDoors::default();
+        assert!((0..limits::SLOW_DOORS_PER_MINUTE).all(|_| budget.take(now, ada)));
+        assert!(!budget.take(now, ada));
+        assert!(budget.take(now, ben));
+        assert!(budget.take(now.plus_millis(60_000), ada));
+    }
+}
