@@ -120,12 +120,10 @@ impl ActorId {
 }
 
 impl ChangeHash {
-    /// The first eight bytes: how the wire refers to a change that both sides hold.
+    /// The first four bytes: how the wire names a change that both sides hold.
     #[must_use]
-    pub fn prefix(&self) -> u64 {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&self.0[..8]);
-        u64::from_be_bytes(bytes)
+    pub const fn short(&self) -> u32 {
+        u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
     }
 }
 

@@ -80,7 +80,7 @@ impl SentChange {
         let deps = if chained {
             Dependencies::Chained
         } else {
-            Dependencies::Short(change.deps.iter().map(short).collect())
+            Dependencies::Short(change.deps.iter().map(ChangeHash::short).collect())
         };
         let claim = hash.0[..limits::HASH_CLAIM_BYTES].to_vec();
         Self { change: Change { deps: Vec::new(), ..change.clone() }, deps, claim }
@@ -163,11 +163,6 @@ impl SentChange {
         };
         Ok(Self { change, deps, claim: wire.claim })
     }
-}
-
-/// The first four bytes of a hash.
-fn short(hash: &ChangeHash) -> u32 {
-    u32::from_be_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]])
 }
 
 fn check_deps(count: usize, rest: &[u8]) -> Result<(), FrameError> {

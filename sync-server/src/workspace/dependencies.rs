@@ -28,7 +28,7 @@ pub(super) fn resolve(
     let mut all = true;
     match deps {
         Dependencies::Chained => match chained {
-            Some(hash) => all &= take(short(hash), Some(hash))?,
+            Some(hash) => all &= take(hash.short(), Some(hash))?,
             None => all = false,
         },
         Dependencies::Short(prefixes) => {
@@ -38,7 +38,7 @@ pub(super) fn resolve(
         }
         Dependencies::Long(wanted) => {
             for hash in wanted {
-                all &= take(short(hash), Some(hash))?;
+                all &= take(hash.short(), Some(hash))?;
             }
         }
     }
@@ -54,7 +54,7 @@ fn is_heads(draft: &Draft, chained: Option<&ChangeHash>, deps: &Dependencies) ->
             prefixes.len() == heads.len()
                 && heads
                     .iter()
-                    .all(|head| prefixes.iter().filter(|p| **p == short(head)).count() == 1)
+                    .all(|head| prefixes.iter().filter(|p| **p == head.short()).count() == 1)
         }
         Dependencies::Long(hashes) => {
             hashes.len() == heads.len() && heads.iter().all(|head| hashes.contains(head))
@@ -71,7 +71,8 @@ fn find(
     prefix: u32,
     whole: Option<&ChangeHash>,
 ) -> Result<Option<Found>, StoreError> {
-    let fits = |hash: &ChangeHash| whole.is_none_or(|whole| whole == hash) && short(hash) == prefix;
+    let fits =
+        |hash: &ChangeHash| whole.is_none_or(|whole| whole == hash) && hash.short() == prefix;
     let added = draft.added.iter().filter(|added| fits(&added.hash));
     let mut found: Vec<Found> =
         added.map(|added| (added.hash, added.change.max_op(), added.clock.clone())).collect();
@@ -84,8 +85,4 @@ fn find(
         found.retain(|(hash, ..)| draft.cells.heads().contains(hash));
     }
     Ok(if found.len() == 1 { found.pop() } else { None })
-}
-
-fn short(hash: &ChangeHash) -> u32 {
-    u32::from_be_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]])
 }

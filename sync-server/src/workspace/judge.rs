@@ -415,8 +415,7 @@ fn holds(tx: &dyn Read, draft: &Draft, hash: &ChangeHash) -> Result<bool, StoreE
         return Ok(true);
     }
     let Some(number) = draft.number else { return Ok(false) };
-    let prefix = u32::from_be_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]]);
-    Ok(tx.changes_like(number, prefix)?.iter().any(|row| row.hash == *hash))
+    Ok(tx.changes_like(number, hash.short())?.iter().any(|row| row.hash == *hash))
 }
 
 #[cfg(test)]

@@ -303,12 +303,7 @@ impl Write for Tx<'_> {
         let sql = "INSERT INTO change
                    (document, position, short, hash, actor, seq, max_op, clock, bytes)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        let short = i64::from(u32::from_be_bytes([
-            change.hash.0[0],
-            change.hash.0[1],
-            change.hash.0[2],
-            change.hash.0[3],
-        ]));
+        let short = i64::from(change.hash.short());
         self.run(
             sql,
             params![
