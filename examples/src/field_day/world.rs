@@ -1,44 +1,26 @@
 //! The stage: a real server on a free loopback port, and a device with a database file for each person.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use client_sdk::{Client, Clock, Config, StaticToken, SystemClock};
+use client_sdk::{Client, Clock, SystemClock};
 use crdt_core::id::MemberId;
 use crdt_core::time::Timestamp;
-use sync_server::admin;
-use sync_server::config::ServerConfig;
-use sync_server::server::Server;
-use sync_server::telemetry::metrics::{BYTES_IN, BYTES_OUT, Metrics};
-use sync_server::token::TokenKey;
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use sync_server::telemetry::metrics::{BYTES_IN, BYTES_OUT};
 
 use super::cast::Person;
+use crate::stage::Stage;
 
-const WORKSPACE: &str = "field_day";
-const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3_600);
 /// How long one device may take to sync once.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The stage.
 pub struct World {
-    runtime: Runtime,
-    server: Option<Running>,
-    metrics: Metrics,
-    url: String,
-    key: TokenKey,
+    stage: Stage,
     folder: PathBuf,
-}
-
-struct Running {
-    stop: oneshot::Sender<()>,
-    done: JoinHandle<()>,
 }
 
 /// One person's device.
@@ -94,28 +76,8 @@ impl World {
     /// # Errors
     /// When the folder cannot be written or no port is free.
     pub fn start(folder: &Path, members: &[(MemberId, String)]) -> Result<Self> {
-        let config = ServerConfig {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            data_dir: folder.join("server"),
-            ..ServerConfig::default()
-        };
-        admin::create_workspace(&config, WORKSPACE, None)?;
-        for (id, name) in members {
-            admin::add_member(&config, WORKSPACE, name, Some(*id))?;
-        }
-        let key = TokenKey::open_or_create(&config.token_key())?;
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let server = runtime.block_on(Server::bind(config))?;
-        let url = format!("ws://{}", server.local_addr()?);
-        let metrics = server.metrics();
-        let (stop, stopped) = oneshot::channel();
-        let done = runtime.spawn(server.run(async {
-            // A dropped sender stops the server as well.
-            let _ = stopped.await;
-        }));
-        let server = Some(Running { stop, done });
-        Ok(Self { runtime, server, metrics, url, key, folder: folder.to_owned() })
+        let stage = Stage::with_members(folder, members)?;
+        Ok(Self { stage, folder: folder.to_owned() })
     }
 
     /// Opens a device for a person.
@@ -126,11 +88,8 @@ impl World {
         let path = self.folder.join(format!("{name}.db"));
         let clock =
             Arc::new(StoryClock { system: SystemClock::new(), ahead_ms: AtomicU64::new(0) });
-        let token = self.key.mint(WORKSPACE, person.member, clock.system.wall(), TOKEN_LIFE);
-        let config = Config::new(&path, WORKSPACE, person.member)
-            .member_name(&person.name)
-            .server(&self.url, StaticToken::new(token))
-            .clock(Arc::clone(&clock) as Arc<dyn Clock>);
+        let config = self.stage.config(&path, person.member, &person.name);
+        let config = config.clock(Arc::clone(&clock) as Arc<dyn Clock>);
         let client = Client::open(config).with_context(|| format!("opening {}", path.display()))?;
         Ok(Device { person: person.clone(), client, path, clock })
     }
@@ -150,7 +109,7 @@ impl World {
     /// What went over the network so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let text = self.metrics.render();
+        let text = self.stage.metrics().render();
         let figure = |name: &str| {
             text.lines()
                 .filter_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok())
@@ -162,17 +121,7 @@ impl World {
 
     /// Stops the server after what it was handed.
     pub fn stop(&mut self) {
-        if let Some(Running { stop, done }) = self.server.take() {
-            // A server that has ended by itself needs no word.
-            let _ = stop.send(());
-            let _ = self.runtime.block_on(done);
-        }
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.stop();
+        self.stage.stop();
     }
 }
 
