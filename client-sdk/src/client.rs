@@ -1,10 +1,12 @@
 //! The client: one open database file, and everything an app does with it. Local calls run on the caller's
 //! thread and never wait for a network.
 
+mod access;
+mod disputes;
 mod maintenance;
 mod sync;
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use crdt_core::id::{MemberId, RecordId};
 use crdt_core::limits;
@@ -17,7 +19,6 @@ use serde::de::DeserializeOwned;
 use crate::clock::Contact;
 use crate::config::Config;
 use crate::conflict::{Choice, FieldConflict};
-use crate::dispute::Dispute;
 use crate::driver::SyncSlot;
 use crate::edits::Edits;
 use crate::error::{EditError, QueryError, StoreError};
@@ -27,9 +28,12 @@ use crate::record::Record;
 use crate::store::document::HeldRecord;
 use crate::store::open::OpenReport;
 use crate::store::outbox::Stamp;
-use crate::store::{Durability, Session, Store, conflict, dispute, reader, search};
+use crate::store::{Durability, Session, Store, conflict, reader, search};
 use crate::transaction::Transaction;
 
+pub(crate) use access::{Access, Judged};
+pub use access::{NotKnown, Permission};
+pub use disputes::DisputeWatch;
 pub use sync::WelcomeApplied;
 
 /// An open database file. Clones share it.
@@ -44,6 +48,7 @@ struct Inner {
     contact: Contact,
     hub: Hub,
     sync: Arc<SyncSlot>,
+    access: RwLock<Arc<Access>>,
     report: OpenReport,
 }
 
@@ -62,8 +67,13 @@ impl Client {
     pub fn open(config: Config) -> Result<Self, StoreError> {
         let (store, report) = Store::open(&config)?;
         let (hub, sync, contact) = (Hub::default(), Arc::default(), Contact::default());
-        let inner = Inner { store, config, contact, hub, sync, report };
-        Ok(Self { inner: Arc::new(inner) })
+        let state = store.state();
+        let access = store.read(|connection| Access::read(connection, &state))?;
+        let access = RwLock::new(Arc::new(access));
+        let inner = Inner { store, config, contact, hub, sync, access, report };
+        let client = Self { inner: Arc::new(inner) };
+        client.name_device()?;
+        Ok(client)
     }
 
     /// What opening found.
@@ -94,8 +104,8 @@ impl Client {
     /// whole. When this returns, the edits are on the disk.
     ///
     /// # Errors
-    /// When `work` fails, or the batch would be too large, or the device cannot store it; then nothing of
-    /// it happened.
+    /// When `work` fails, the policy denies what it does ([`EditError::Forbidden`]), the batch would be too
+    /// large, or the device cannot store it; then nothing of it happened.
     pub fn transaction<T>(
         &self,
         work: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T, EditError>,
@@ -103,10 +113,48 @@ impl Client {
         self.write(Durability::Full, |session| {
             let stamp = self.stamp(session);
             let entropy = Arc::clone(&self.inner.config.entropy);
-            let mut transaction = Transaction::new(session, stamp, entropy);
+            let mut transaction =
+                Transaction::new(session, stamp, entropy).judged_by(self.access());
             let value = work(&mut transaction)?;
             transaction.finish()?;
             Ok(value)
+        })
+    }
+
+    /// As [`transaction`](Self::transaction), and sends also what the policy on this device denies, as when
+    /// the user knows better. The server judges it as any other batch; what it refuses becomes a
+    /// [dispute](Self::disputes).
+    ///
+    /// ```
+    /// use client_sdk::{Client, Config, EditError, Edits, MemberId};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("fieldbook.db");
+    /// let me = MemberId::from_source_key("member", "ada@example.com");
+    /// let client = Client::open(Config::new(path, "acme", me))?;
+    /// let acme = client.create("account", Edits::new().set("name", "Acme"))?;
+    ///
+    /// let raise = || Edits::new().set("payment_terms_days", 60);
+    /// match client.update(acme, raise()) {
+    ///     // Here an app shows the reasons and asks: send it anyway?
+    ///     Err(EditError::Forbidden { denials }) => {
+    ///         denials.iter().for_each(|denial| println!("{denial}"));
+    ///         client.transaction_allowing_dispute(|tx| tx.update(acme, raise()))?;
+    ///     }
+    ///     others => others?,
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`transaction`](Self::transaction), without [`EditError::Forbidden`].
+    pub fn transaction_allowing_dispute<T>(
+        &self,
+        work: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T, EditError>,
+    ) -> Result<T, EditError> {
+        self.transaction(|transaction| {
+            transaction.allow_dispute();
+            work(transaction)
         })
     }
 
@@ -277,48 +325,6 @@ impl Client {
         self.read(|connection| conflict::list(connection, &state, record, CONFLICTS_MAX))
     }
 
-    /// Refused batches that wait for their user.
-    ///
-    /// # Errors
-    /// When the store cannot answer.
-    pub fn disputes(&self) -> Result<Vec<Dispute>, StoreError> {
-        self.read(dispute::list)
-    }
-
-    /// Gives a refused batch up: what it tried is forgotten.
-    ///
-    /// # Errors
-    /// When there is no such dispute, or the store cannot write.
-    pub fn discard(&self, dispute: i64) -> Result<(), EditError> {
-        self.write(Durability::Full, |session| {
-            let found = find_dispute(session, dispute)?;
-            dispute::withdraw(session, &found)?;
-            Ok(())
-        })
-    }
-
-    /// Tries a refused batch once more, as a new one: its values are written over what the records say now.
-    ///
-    /// # Errors
-    /// When there is no such dispute, or the edits break a rule on this device; the dispute then stays.
-    pub fn resend(&self, dispute: i64) -> Result<(), EditError> {
-        self.write(Durability::Full, |session| {
-            let found = find_dispute(session, dispute)?;
-            dispute::withdraw(session, &found)?;
-            let schema = session.schema();
-            let stamp = self.stamp(session);
-            let entropy = Arc::clone(&self.inner.config.entropy);
-            let mut transaction = Transaction::new(session, stamp, entropy);
-            for tried in &found.tried {
-                let unknown = || EditError::UnknownEntity { entity: tried.entity.clone() };
-                let entity = schema.entity(&tried.entity).ok_or_else(unknown)?;
-                transaction.try_again(tried, entity)?;
-            }
-            transaction.finish()?;
-            Ok(())
-        })
-    }
-
     /// Notices of what changes, after each commit.
     #[must_use]
     pub fn watch(&self) -> Subscription {
@@ -348,6 +354,11 @@ impl Client {
         durability: Durability,
         work: impl FnOnce(&mut Session<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        let work = |session: &mut Session<'_>| {
+            let value = work(session);
+            self.access().forget(&session.changes);
+            value
+        };
         let (value, changes): (T, Changes) = self.inner.store.write(durability, work)?;
         self.inner.hub.tell(&changes);
         Ok(value)
@@ -371,9 +382,4 @@ impl Client {
             offset,
         }
     }
-}
-
-fn find_dispute(session: &Session<'_>, id: i64) -> Result<Dispute, EditError> {
-    let found = dispute::list(&session.tx)?.into_iter().find(|dispute| dispute.id == id);
-    found.ok_or(EditError::NoSuchDispute(id))
 }

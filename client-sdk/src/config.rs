@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use crdt_core::id::MemberId;
+use crdt_core::id::{DeviceId, MemberId};
+use crdt_core::limits;
 use crdt_core::schema::Schema;
 use futures_util::future::BoxFuture;
 use rand::rngs::{OsRng, StdRng};
@@ -39,6 +40,10 @@ pub struct Config {
     pub max_page_count: Option<u32>,
     /// Certificates that are trusted beside the public ones, DER.
     pub extra_roots: Vec<Vec<u8>>,
+    /// The hardware; without it an id is made with the file and kept in it.
+    pub device: Option<DeviceId>,
+    /// The device's name, for the people who list and revoke devices.
+    pub device_name: String,
 }
 
 impl Config {
@@ -57,6 +62,8 @@ impl Config {
             entropy: Arc::new(Mutex::new(SystemEntropy)),
             max_page_count: None,
             extra_roots: Vec::new(),
+            device: None,
+            device_name: String::new(),
         }
     }
 
@@ -100,6 +107,23 @@ impl Config {
     #[must_use]
     pub fn max_page_count(mut self, pages: u32) -> Self {
         self.max_page_count = Some(pages);
+        self
+    }
+
+    /// Says which hardware this is: an id that the app keeps outside of the database, so that it outlives
+    /// the file, and a name for people. Of the name at most [`limits::DEVICE_NAME_BYTES_MAX`] are told.
+    #[must_use]
+    pub fn device(mut self, id: DeviceId, name: impl Into<String>) -> Self {
+        self.device = Some(id);
+        self.device_name(name)
+    }
+
+    /// Names the device alone.
+    #[must_use]
+    pub fn device_name(mut self, name: impl Into<String>) -> Self {
+        let mut name = name.into();
+        name.truncate(name.floor_char_boundary(limits::DEVICE_NAME_BYTES_MAX));
+        self.device_name = name;
         self
     }
 
@@ -156,21 +180,79 @@ impl Entropy for SeededEntropy {
     }
 }
 
-/// Where the SDK gets a token from, each time that it connects and when one expires.
+/// Where the SDK gets tokens from: the app's side of signing in.
+///
+/// It is asked before each connection, at least a minute before a token ends on an open one (which then goes
+/// on without a break), and once more when the server does not take a token. Local work never waits for it.
+/// Nothing that it gives is kept.
+///
+/// A provider for local accounts asks the server's `POST /v1/login` once, keeps the refresh token in the
+/// platform's key store, and asks `POST /v1/refresh` from here: how an app does HTTP is its own choice, so
+/// the SDK brings no client for it.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use client_sdk::{TokenProvider, TokenProviderError, TokenReason};
+/// use futures_util::future::BoxFuture;
+///
+/// /// What the app's sign-in page fills and its sign-out button empties.
+/// #[derive(Clone, Default)]
+/// struct Session(Arc<Mutex<Option<String>>>);
+///
+/// impl TokenProvider for Session {
+///     fn token(
+///         &self,
+///         reason: TokenReason,
+///     ) -> BoxFuture<'static, Result<Option<String>, TokenProviderError>> {
+///         let session = Arc::clone(&self.0);
+///         Box::pin(async move {
+///             if reason == TokenReason::Refused {
+///                 // Here an app asks for a new one; this one has nobody to ask.
+///                 session.lock().unwrap().take();
+///             }
+///             Ok(session.lock().unwrap().clone())
+///         })
+///     }
+/// }
+///
+/// let session = Session::default();
+/// let asked = session.token(TokenReason::Start);
+/// assert_eq!(futures_util::FutureExt::now_or_never(asked), Some(Ok(None)), "nobody has signed in");
+/// ```
 pub trait TokenProvider: Send + Sync {
-    /// A token that is valid now. May ask the network; is never called while a local call waits for it.
-    fn token(&self) -> BoxFuture<'static, Result<String, TokenProviderError>>;
+    /// A token that is valid now; nothing when nobody is signed in: sync then stops with
+    /// [`SyncPhase::NeedsAuth`](crate::SyncPhase::NeedsAuth) until
+    /// [`retry_now`](crate::Client::retry_now). May ask the network.
+    ///
+    /// # Errors
+    /// When none can be had at present: asked again after a while.
+    fn token(
+        &self,
+        reason: TokenReason,
+    ) -> BoxFuture<'static, Result<Option<String>, TokenProviderError>>;
+}
+
+/// Why a token is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TokenReason {
+    /// A connection is to be made: a token that the app still has will do.
+    Start,
+    /// The one in use ends soon: a fresh one is wanted.
+    Expiring,
+    /// The server does not take the last one: a fresh one is wanted, and somebody has to sign in when that
+    /// is refused as well.
+    Refused,
 }
 
 /// No token is to be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TokenProviderError {
     /// Not now: the provider could not be reached.
     #[error("no token can be fetched at present: {0}")]
     Unavailable(String),
-    /// The user has to sign in.
-    #[error("the user has to sign in again")]
-    SignInNeeded,
 }
 
 /// One token for ever, for tests and tools.
@@ -192,8 +274,11 @@ impl fmt::Debug for StaticToken {
 }
 
 impl TokenProvider for StaticToken {
-    fn token(&self) -> BoxFuture<'static, Result<String, TokenProviderError>> {
+    fn token(
+        &self,
+        _: TokenReason,
+    ) -> BoxFuture<'static, Result<Option<String>, TokenProviderError>> {
         let token = self.0.clone();
-        Box::pin(async move { Ok(token) })
+        Box::pin(async move { Ok(Some(token)) })
     }
 }

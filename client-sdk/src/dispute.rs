@@ -8,7 +8,7 @@ use crdt_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::edits::Edits;
+use crate::edits::{Edits, carried};
 use crate::error::EditError;
 use crate::plain::from_plain;
 
@@ -23,6 +23,8 @@ pub struct Dispute {
     pub kind: DisputeKind,
     /// When the edit was made.
     pub created_at: Timestamp,
+    /// The policy by which it was judged; nothing when it was not judged.
+    pub policy_version: Option<u64>,
     /// What was refused, and why: at least one reason.
     pub reasons: Vec<DisputeReason>,
     /// What was tried, by record.
@@ -34,7 +36,7 @@ pub struct Dispute {
 pub enum DisputeKind {
     /// The server refused it.
     Refused,
-    /// It builds on one that was refused or replaced.
+    /// It cannot stand without one that was refused: its record was not accepted, or nothing is left of it.
     DependsOnRefused,
 }
 
@@ -45,6 +47,9 @@ pub struct DisputeReason {
     pub code: String,
     /// A sentence.
     pub text: String,
+    /// The rule of the policy that it breaks.
+    #[serde(default)]
+    pub rule: Option<String>,
     /// The record that it is about.
     pub record: Option<RecordId>,
     /// The field that it is about.
@@ -67,7 +72,7 @@ pub struct Tried {
     /// Fields and the values that were tried.
     #[serde(default)]
     pub values: BTreeMap<String, Json>,
-    /// What these fields say without the batch.
+    /// What these fields say without the batch; nothing of what has left the device since.
     #[serde(default)]
     pub old: BTreeMap<String, Json>,
     /// Members that were added (true) or removed (false), by `set/member`.
@@ -76,9 +81,12 @@ pub struct Tried {
     /// Counters and by how much they were incremented.
     #[serde(default)]
     pub increments: BTreeMap<String, i64>,
-    /// Prose and what it said with the batch.
+    /// Prose and what it said with the batch, while the record is on the device.
     #[serde(default)]
     pub texts: BTreeMap<String, String>,
+    /// Prose and the characters that were typed; nothing where some were only erased.
+    #[serde(default)]
+    pub typed: BTreeMap<String, String>,
 }
 
 impl Tried {
@@ -93,11 +101,16 @@ impl Tried {
             members: BTreeMap::new(),
             increments: BTreeMap::new(),
             texts: BTreeMap::new(),
+            typed: BTreeMap::new(),
         }
     }
 
-    /// The edits that try it once more.
-    pub(crate) fn edits(&self, entity: &Entity) -> Result<Edits, EditError> {
+    /// The edits that try it once more. `says` tells what a text says now: what others wrote stays.
+    pub(crate) fn edits(
+        &self,
+        entity: &Entity,
+        says: impl Fn(&str) -> String,
+    ) -> Result<Edits, EditError> {
         let mut edits = Edits::new();
         for (key, plain) in &self.values {
             let unknown =
@@ -114,8 +127,17 @@ impl Tried {
         for (counter, by) in &self.increments {
             edits = edits.increment(counter.clone(), *by);
         }
-        for (text, contents) in &self.texts {
-            edits = edits.set_text(text.clone(), contents.clone());
+        for (text, typed) in &self.typed {
+            let now = says(text);
+            let said = self.old.get(text).and_then(Json::as_str).zip(self.texts.get(text));
+            let splice = match said {
+                Some((before, after)) => carried(before, after, &now),
+                // Where it stood is not known any more: it comes at the end.
+                None => Some((now.chars().count(), 0, typed.clone())),
+            };
+            if let Some((at, delete, insert)) = splice {
+                edits = edits.splice(text.clone(), at, delete, insert);
+            }
         }
         Ok(edits)
     }

@@ -173,7 +173,11 @@ impl Client {
 /// Whether sync waits for somebody, or has ended.
 const fn is_halted(phase: SyncPhase) -> bool {
     match phase {
-        SyncPhase::NeedsAuth | SyncPhase::UpgradeRequired | SyncPhase::Refused(_) => true,
+        SyncPhase::NeedsAuth
+        | SyncPhase::Disabled
+        | SyncPhase::Revoked
+        | SyncPhase::UpgradeRequired
+        | SyncPhase::Refused(_) => true,
         SyncPhase::Stopped
         | SyncPhase::Offline
         | SyncPhase::Connecting

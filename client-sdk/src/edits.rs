@@ -82,6 +82,13 @@ impl Edits {
         self.steps.is_empty()
     }
 
+    /// These edits, with others in the place of those of the same fields.
+    pub(crate) fn amended(mut self, by: Self) -> Self {
+        self.steps.retain(|(field, _)| !by.steps.iter().any(|(named, _)| named == field));
+        self.steps.extend(by.steps);
+        self
+    }
+
     pub(crate) fn steps(&self) -> &[(String, Step)] {
         &self.steps
     }
@@ -104,6 +111,23 @@ pub(crate) fn difference(old: &str, new: &str) -> Option<(usize, usize, String)>
     (delete > 0 || !insert.is_empty()).then_some((start, delete, insert))
 }
 
+/// The splice that turns `before` into `after`, for a text that says `now` in the meantime. What others wrote
+/// there stays: where both changed the same place, only what was inserted comes, behind theirs.
+pub(crate) fn carried(before: &str, after: &str, now: &str) -> Option<(usize, usize, String)> {
+    let (at, delete, insert) = difference(before, after)?;
+    let Some((their_at, their_delete, their_insert)) = difference(before, now) else {
+        return Some((at, delete, insert));
+    };
+    let grown = their_insert.chars().count();
+    if at + delete <= their_at {
+        return Some((at, delete, insert));
+    }
+    if at >= their_at + their_delete {
+        return Some((at - their_delete + grown, delete, insert));
+    }
+    (!insert.is_empty()).then_some((their_at + grown, 0, insert))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +139,27 @@ mod tests {
         assert_eq!(difference("aaa", "aa"), Some((2, 1, String::new())));
         assert_eq!(difference("", "😀"), Some((0, 0, insert("😀"))));
         assert_eq!(difference("same", "same"), None);
+    }
+
+    #[test]
+    fn a_splice_is_carried_over_what_others_wrote_meanwhile() {
+        let carried = |before, after, now: &str| {
+            let Some((at, delete, insert)) = carried(before, after, now) else {
+                return now.to_owned();
+            };
+            let mut says: Vec<char> = now.chars().collect();
+            says.splice(at..at + delete, insert.chars());
+            says.into_iter().collect::<String>()
+        };
+        assert_eq!(carried("one two", "one big two", "one two"), "one big two");
+        assert_eq!(carried("one two", "one big two", "one two three"), "one big two three");
+        assert_eq!(carried("one two", "one two!", "zero one two"), "zero one two!");
+        assert_eq!(
+            carried("one two", "one 2", "one three"),
+            "one three2",
+            "nothing of theirs goes"
+        );
+        assert_eq!(carried("one two", "one", "one three"), "one three");
+        assert_eq!(carried("", "mine", "theirs"), "minetheirs");
     }
 }

@@ -19,10 +19,10 @@ mod phase;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod token;
 
-use crdt_core::limits;
 use crdt_core::protocol::{
-    Goodbye, GoodbyeCode, Hello, Message, VERSIONS, Welcome, decode_frame, encode_frame,
+    Goodbye, GoodbyeCode, Hello, Message, TokenTaken, VERSIONS, Welcome, decode_frame, encode_frame,
 };
 use rand::RngCore;
 
@@ -37,6 +37,7 @@ use jobs::{Job, Jobs};
 use live::Live;
 use phase::{Phase, Pulse, Said, Symptom, Wish};
 use standing::Standing;
+use token::TokenWatch;
 
 /// The sync engine.
 #[derive(Debug)]
@@ -46,8 +47,8 @@ pub struct Engine {
     last_connection: u64,
     /// Attempts since the last good session.
     attempt: u32,
-    /// Tokens in a row that had expired when the server saw them.
-    expired_tokens: u32,
+    /// Tokens in a row that the server did not take.
+    refused_tokens: u32,
     /// Whether this database was made a replica of its own since the last welcome.
     identity: Identity,
     progress: Progress,
@@ -110,7 +111,7 @@ impl Engine {
             jobs: Jobs::default(),
             last_connection: 0,
             attempt: 0,
-            expired_tokens: 0,
+            refused_tokens: 0,
             identity: Identity::Kept,
             progress: Progress::default(),
             shown: SyncPhase::Stopped,
@@ -137,6 +138,7 @@ impl Engine {
             | Phase::Waiting { .. }
             | Phase::Halted(_)
             | Phase::Renewing
+            | Phase::Wiping
             | Phase::FetchingToken { .. }
             | Phase::Connecting { .. }
             | Phase::Greeting { .. }
@@ -160,8 +162,11 @@ impl Engine {
         match input {
             Input::Start => self.start(turn),
             Input::Stop => {
-                self.hang_up(turn, None);
-                self.phase = Phase::Stopped;
+                // That the device was revoked is the last word about it.
+                if !matches!(self.phase, Phase::Wiping | Phase::Halted(SyncPhase::Revoked)) {
+                    self.hang_up(turn, None);
+                    self.phase = Phase::Stopped;
+                }
             }
             Input::Nudge(nudge) => self.nudged(turn, nudge),
             Input::TokenReady(token) => self.token_ready(turn, token),
@@ -203,6 +208,11 @@ impl Engine {
                     self.phase = Phase::Waiting { until, wish: Wish::Ours };
                 }
             }
+            Input::Wiped => {
+                if self.jobs.answered(|job| matches!(job, Job::Wipe)).is_some() {
+                    self.phase = Phase::Halted(SyncPhase::Revoked);
+                }
+            }
             Input::OutboxRead(batches) => {
                 let job = self.jobs.answered(|job| matches!(job, Job::Outbox));
                 if let (Some(_), Phase::Live { live, .. }) = (job, &mut self.phase) {
@@ -228,7 +238,12 @@ impl Engine {
             let acknowledgement = live.settle(&mut self.jobs);
             acknowledgement.iter().for_each(|message| turn.send(message));
         }
-        if let Some(work) = self.jobs.next() {
+        if let Some(mut work) = self.jobs.next() {
+            if let (StoreWork::StoreReceipts { receipts, in_flight }, Phase::Live { live, .. }) =
+                (&mut work, &self.phase)
+            {
+                *in_flight = live.in_flight_beside(receipts);
+            }
             turn.effects.push(Effect::Store(work));
         }
         let shown = self.phase.shown();
@@ -258,7 +273,7 @@ impl Engine {
     fn start(&mut self, turn: &mut Turn<'_>) {
         if matches!(self.phase, Phase::Stopped | Phase::Halted(_)) {
             self.attempt = 0;
-            self.expired_tokens = 0;
+            self.refused_tokens = 0;
             self.identity = Identity::Kept;
             self.attempt_now(turn);
         }
@@ -281,33 +296,18 @@ impl Engine {
             }
             (Nudge::Network, Phase::Waiting { wish: Wish::Ours, .. })
             | (Nudge::Asked, Phase::Waiting { .. }) => self.attempt_now(turn),
-            (Nudge::Asked, Phase::Halted(SyncPhase::NeedsAuth | SyncPhase::UpgradeRequired)) => {
-                self.expired_tokens = 0;
+            (
+                Nudge::Asked,
+                Phase::Halted(
+                    SyncPhase::NeedsAuth | SyncPhase::Disabled | SyncPhase::UpgradeRequired,
+                ),
+            ) => {
+                self.refused_tokens = 0;
                 self.attempt_now(turn);
             }
             // An edit alone says nothing about the network, a refused database stays refused until sync
             // is started anew, and what is under way already needs no second nudge.
             (Nudge::Edited | Nudge::Network | Nudge::Asked, _) => {}
-        }
-    }
-
-    fn token_ready(&mut self, turn: &mut Turn<'_>, token: Result<String, TokenFailure>) {
-        if !matches!(self.phase, Phase::FetchingToken { .. }) {
-            return;
-        }
-        match token {
-            Ok(token) if token.len() <= limits::TOKEN_BYTES_MAX => {
-                self.last_connection += 1;
-                let connection = ConnectionId(self.last_connection);
-                let deadline = turn.now + CONNECT_MS_MAX;
-                self.phase = Phase::Connecting { connection, token, deadline };
-                turn.outward(Outward::Connect(connection));
-            }
-            Ok(token) => {
-                let text = format!("the app's token is too long: {} bytes", token.len());
-                self.rest(turn, Ending::sign_in(text));
-            }
-            Err(failure) => self.rest(turn, failure.into()),
         }
     }
 
@@ -353,6 +353,10 @@ impl Engine {
             (Message::Receipts(receipts), Phase::Live { live, .. }) => {
                 live.take_receipts(receipts, &mut self.jobs)
             }
+            (Message::TokenTaken(TokenTaken { expires }), Phase::Live { token, .. }) => {
+                token.taken(turn.now, expires);
+                Ok(())
+            }
             (unexpected, _) => Err(format!("the server may not send {} now", unexpected.name())),
         };
         if let Err(text) = result {
@@ -377,7 +381,8 @@ impl Engine {
             return Err("the welcome's receipts are not in order".to_owned());
         }
         let live = Box::new(Live::begin(connection, turn.now, &welcome, receipt));
-        self.phase = Phase::Live { live, pulse: Pulse::new(turn.now) };
+        let token = TokenWatch::new(turn.now, &welcome);
+        self.phase = Phase::Live { live, pulse: Pulse::new(turn.now), token };
         self.jobs.store_welcome(welcome, turn.now.saturating_sub(said.at));
         Ok(())
     }
@@ -385,7 +390,7 @@ impl Engine {
     fn welcome_stored(&mut self, turn: &mut Turn<'_>, standing: Standing, fetch: &[u64]) {
         let job = self.jobs.answered(|job| matches!(job, Job::Welcome));
         if let (Some(_), Phase::Live { live, .. }) = (job, &mut self.phase) {
-            self.expired_tokens = 0;
+            self.refused_tokens = 0;
             self.identity = Identity::Kept;
             self.news = News::Some;
             live.welcome_stored(standing, fetch).iter().for_each(|message| turn.send(message));
@@ -397,7 +402,7 @@ impl Engine {
         let (uploaded, downloaded) = match &job {
             Job::Receipts { batches, .. } => (batches.len() as u64, 0),
             Job::Page { entries, .. } => (0, *entries),
-            Job::Hello | Job::Welcome | Job::Renewal | Job::Outbox => (0, 0),
+            Job::Hello | Job::Welcome | Job::Renewal | Job::Wipe | Job::Outbox => (0, 0),
         };
         self.progress.uploaded += uploaded;
         self.progress.downloaded += downloaded;
@@ -410,7 +415,7 @@ impl Engine {
     }
 
     fn heard(&mut self, now: u64, connection: ConnectionId) {
-        if let Phase::Live { live, pulse } = &mut self.phase
+        if let Phase::Live { live, pulse, .. } = &mut self.phase
             && live.connection == connection
         {
             *pulse = Pulse::new(now);
@@ -422,13 +427,18 @@ impl Engine {
             return;
         }
         let late = match &mut self.phase {
-            Phase::Stopped | Phase::Halted(_) | Phase::Renewing => return,
+            Phase::Stopped | Phase::Halted(_) | Phase::Renewing | Phase::Wiping => return,
             Phase::Waiting { .. } => return self.attempt_now(turn),
-            Phase::Live { pulse, .. } => match pulse.feel(turn.now) {
-                Symptom::None => return,
-                Symptom::Silent => return turn.outward(Outward::Ping),
-                Symptom::Dead => "the server no longer answers",
-            },
+            Phase::Live { pulse, token, .. } => {
+                if token.ask(turn.now) {
+                    turn.outward(Outward::FetchToken);
+                }
+                match pulse.feel(turn.now) {
+                    Symptom::None => return,
+                    Symptom::Silent => return turn.outward(Outward::Ping),
+                    Symptom::Dead => "the server no longer answers",
+                }
+            }
             Phase::FetchingToken { .. } => "the app's token did not come in time",
             Phase::Connecting { .. } => "the connection was not made in time",
             Phase::Greeting { .. } | Phase::Welcoming { .. } => "the welcome did not come in time",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crdt_core::id::RecordId;
+use crdt_core::policy::Denial;
 use crdt_core::record::{DocumentError, StoredCellsError, StoredChangeError};
 use crdt_core::schema::{SchemaProblems, Violation};
 
@@ -160,6 +161,13 @@ pub enum EditError {
         /// The field.
         field: String,
     },
+    /// The policy denies it, and the server would refuse it for the same reasons. Nothing was stored;
+    /// [`Client::transaction_allowing_dispute`](crate::Client::transaction_allowing_dispute) sends it anyway.
+    #[error("the policy denies it: {}", sentences(.denials))]
+    Forbidden {
+        /// Everything that is denied, at least one thing.
+        denials: Vec<Denial>,
+    },
     /// There is no such dispute.
     #[error("there is no dispute {0}")]
     NoSuchDispute(i64),
@@ -187,12 +195,34 @@ pub enum QueryError {
         /// What was asked for.
         entity: String,
     },
+    /// There is no such record on this device.
+    #[error("there is no record {0}")]
+    UnknownRecord(RecordId),
+    /// The schema has no such entity.
+    #[error("there is no entity `{entity}`")]
+    UnknownEntity {
+        /// What was asked for.
+        entity: String,
+    },
+    /// The entity has no such field.
+    #[error("`{entity}` has no field `{field}`")]
+    UnknownField {
+        /// The entity.
+        entity: String,
+        /// What was asked for.
+        field: String,
+    },
     /// The row or record does not fit the wanted type.
     #[error("the answer does not fit the wanted type: {0}")]
     Shape(String),
     /// The database cannot answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn sentences(denials: &[Denial]) -> String {
+    let sentences: Vec<String> = denials.iter().map(Denial::to_string).collect();
+    sentences.join("; ")
 }
 
 /// Whether an error is the store's: the connection is then opened anew before it is trusted.

@@ -44,6 +44,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod accounting;
 mod client;
 mod clock;
 mod config;
@@ -64,10 +65,12 @@ mod transaction;
 mod undo;
 mod unsent;
 
-pub use client::{Client, WelcomeApplied};
+pub use accounting::{Accounting, Whereabouts};
+pub use client::{Client, DisputeWatch, NotKnown, Permission, WelcomeApplied};
 pub use clock::{Clock, SystemClock};
 pub use config::{
     Config, Entropy, SeededEntropy, StaticToken, SystemEntropy, TokenProvider, TokenProviderError,
+    TokenReason,
 };
 pub use conflict::{Choice, ConflictValue, FieldConflict};
 pub use crdt_core::id::{MemberId, RecordId};
@@ -80,7 +83,7 @@ pub use error::{EditError, QueryError, StoreError};
 pub use notify::{Changes, Subscription};
 pub use query::{Hit, Paging, Rows};
 pub use record::{Record, SyncState};
-pub use status::{RefusedKind, SyncError, SyncErrorKind, SyncPhase, SyncStatus};
+pub use status::{AccessStatus, RefusedKind, SyncError, SyncErrorKind, SyncPhase, SyncStatus};
 pub use store::fold::VerifyReport;
 pub use store::incoming::PageApplied;
 pub use store::open::{Damaged, OpenReport};

@@ -26,6 +26,23 @@ pub struct SyncStatus {
     pub broken_records: u64,
     /// Refused batches that wait for the user.
     pub disputes: u64,
+    /// What the server's last welcome granted.
+    pub access: AccessStatus,
+}
+
+/// What this member was granted, as the last welcome said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessStatus {
+    /// The policy in force; 0 before the first welcome.
+    pub policy_version: u64,
+    /// Why this build cannot use that policy: it then advises nothing and leaves judging to the server.
+    pub policy_problem: Option<String>,
+    /// Scopes that were gained and have not come whole yet.
+    pub scopes_gained: Vec<String>,
+    /// Scopes that were lost and whose records are still being removed.
+    pub scopes_lost: Vec<String>,
+    /// When the session's token ends, by the server's clock.
+    pub token_expires: Option<Timestamp>,
 }
 
 impl SyncStatus {
@@ -37,6 +54,7 @@ impl SyncStatus {
         self.oldest_unsent = counts.unsent.oldest;
         self.broken_records = counts.broken_records;
         self.disputes = counts.disputes;
+        self.access.clone_from(&counts.access);
     }
 }
 
@@ -57,6 +75,10 @@ pub enum SyncPhase {
     Live,
     /// The user has to sign in: there is no token, or the server does not take it.
     NeedsAuth,
+    /// The member is switched off at the server: sync has stopped, and what is on the device stays.
+    Disabled,
+    /// The device was revoked: its database was removed, as the server demanded.
+    Revoked,
     /// The server speaks no version that this build speaks: the app is to be updated.
     UpgradeRequired,
     /// The server does not take this database as it is; starting sync again asks anew.
@@ -111,6 +133,10 @@ pub enum SyncErrorKind {
     SignIn,
     /// The app could not get a token at present.
     TokenUnavailable,
+    /// The member is switched off at the server.
+    Disabled,
+    /// The device was revoked, and its database removed.
+    Revoked,
     /// The app is to be updated.
     UpgradeRequired,
     /// The database is a copy, or of another member, or not one that the server can continue.

@@ -1,6 +1,7 @@
 //! The database file: one writer, pooled readers, and transactions that either happen or leave everything,
 //! memory included, as it was. The only place that knows SQL.
 
+pub(crate) mod accounting;
 pub(crate) mod conflict;
 pub(crate) mod dispute;
 pub(crate) mod document;
@@ -15,12 +16,13 @@ pub(crate) mod open;
 pub(crate) mod outbox;
 pub(crate) mod projection;
 pub(crate) mod reader;
+pub(crate) mod rebase;
 pub(crate) mod receipts;
 pub(crate) mod restamp;
-pub(crate) mod rollback;
 pub(crate) mod scope;
 pub(crate) mod search;
 pub(crate) mod undo;
+pub(crate) mod withheld;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

@@ -22,10 +22,11 @@
 //! | --- | --- |
 //! | `document` | a section of a record: `record`, `section`, `entity`, the server's `number` |
 //! | `change` | its changes: `document`, the outbox number `batch`, `state` (0 unanswered, 1 accepted, 2 folded) |
-//! | `outbox` | batches in order: `number`, `batch`, `state` (0 unsent, 1 accepted), `created_at`, `bytes`, `position` |
+//! | `outbox` | batches in order: `number`, `batch`, `state` (0 unanswered, 1 accepted), `created_at`, `bytes`, `position`; `hold` (0 none, 1 refused, 2 builds on a refused one, 3 accepted in another form): why it is not sent at present |
 //! | `conflict` | `record`, `entity`, `section`, `field`, `open`, `contenders` (JSON: value, actor, member, time) |
-//! | `dispute` | refused batches: `batch`, `kind`, `records`, `reasons`, `tried` (JSON) |
-//! | `scope` | where the device stands in each scope: `position`, `catching_from` |
+//! | `dispute` | refused batches: `batch`, `kind`, `policy_version`, `records`, `reasons`, `tried` (JSON) |
+//! | `resolution` | decided disputes: `batch`, `how` (`discarded`, `resent`, `amended`), `successor`, `resolved_at` |
+//! | `scope` | where the device stands in each scope: `position`, `catching_from`, `standing` (0 held, 1 gained, 2 lost) |
 //! | `actor` | whose a replica is: `replica`, `member`, `name` |
 //! | `meta` | what the store knows about itself: `key`, `value` |
 //!

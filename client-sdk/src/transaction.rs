@@ -12,6 +12,7 @@ use crdt_core::record::{self, DELETED, Deletion, Edit, Scalar, Value, conflict};
 use crdt_core::schema::{Entity, FieldKind, Schema, Violation};
 use serde::Serialize;
 
+use crate::client::Access;
 use crate::config::Entropy;
 use crate::conflict::Choice;
 use crate::dispute::Tried;
@@ -35,6 +36,8 @@ pub struct Transaction<'s, 'c> {
     member: MemberId,
     author: record::Author,
     entropy: Arc<Mutex<dyn Entropy>>,
+    /// Judges it before it is stored; nothing when it is sent whatever the policy says.
+    access: Option<Arc<Access>>,
     /// The records it has touched, and how each was before; in the order of ids.
     records: BTreeMap<RecordId, Touched>,
     /// The order in which they were written: a parent comes before its children.
@@ -60,9 +63,23 @@ impl<'s, 'c> Transaction<'s, 'c> {
             stamp,
             author,
             entropy,
+            access: None,
             records: BTreeMap::new(),
             order: Vec::new(),
         }
+    }
+
+    /// Lets the policy judge it before it is stored.
+    pub(crate) fn judged_by(mut self, access: Arc<Access>) -> Self {
+        self.access = Some(access);
+        self
+    }
+
+    /// Sends it also if the policy on this device denies it:
+    /// [`Client::transaction_allowing_dispute`](crate::Client::transaction_allowing_dispute) says what
+    /// follows from that.
+    pub fn allow_dispute(&mut self) {
+        self.access = None;
     }
 
     /// Makes a record and gives its id.
@@ -228,10 +245,20 @@ impl<'s, 'c> Transaction<'s, 'c> {
         }
     }
 
-    /// Tries once more what a refused batch tried to do to a record.
-    pub(crate) fn try_again(&mut self, tried: &Tried, entity: &Entity) -> Result<(), EditError> {
-        let edits = tried.edits(entity)?;
-        let exists = self.held(tried.record)?.is_some();
+    /// Tries once more what a refused batch tried to do to a record, with an amendment's edits in the place
+    /// of its own.
+    pub(crate) fn try_again(
+        &mut self,
+        tried: &Tried,
+        entity: &Entity,
+        amendment: Edits,
+    ) -> Result<(), EditError> {
+        let held = self.held(tried.record)?;
+        let exists = held.is_some();
+        let values = held.map(|record| projection::values(entity, record)).unwrap_or_default();
+        let says =
+            |text: &str| values.get(text).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let edits = tried.edits(entity, says)?.amended(amendment);
         if !exists && tried.created {
             self.create_with_id(tried.record, &entity.name, edits)?;
         } else {

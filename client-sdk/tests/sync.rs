@@ -1,18 +1,20 @@
 //! A real client against a server that follows a script: what an app sees of sync.
 
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use client_sdk::engine::{Input, Nudge, Outward, SyncLoop};
 use client_sdk::{
     Client, Config, Edits, MemberId, SeededEntropy, StartError, StaticToken, SyncErrorKind,
-    SyncPhase, Timestamp,
+    SyncPhase, Timestamp, TokenProvider, TokenProviderError, TokenReason,
 };
 use crdt_core::id::{Epoch, Lease};
 use crdt_core::protocol::{
     AcceptedDocument, Batch, Cursor, DocumentRef, Goodbye, GoodbyeCode, Message, Outcome, Page,
     PageParts, PeerLimits, Receipt, ScopeCursor, VERSIONS, Welcome, decode_frame, encode_frame,
 };
+use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -74,21 +76,50 @@ fn an_edit_made_while_sync_runs_leaves_the_outbox_by_itself() {
     assert_eq!(client.status().phase, SyncPhase::Stopped);
 }
 
+/// Gives tokens until it has none left, and notes what it was asked for.
+#[derive(Clone, Default)]
+struct Wallet(Arc<Mutex<(Vec<&'static str>, Vec<TokenReason>)>>);
+
+impl TokenProvider for Wallet {
+    fn token(
+        &self,
+        reason: TokenReason,
+    ) -> BoxFuture<'static, Result<Option<String>, TokenProviderError>> {
+        let mut wallet = self.0.lock().unwrap();
+        wallet.1.push(reason);
+        let token = wallet.0.pop().map(str::to_owned);
+        Box::pin(async { Ok(token) })
+    }
+}
+
 #[test]
-fn a_refused_token_stops_sync_and_nothing_else() {
+fn a_refused_token_is_asked_for_anew_once_and_then_stops_sync_and_nothing_else() {
     let folder = TempDir::new().unwrap();
-    let (url, served) = serve(1, |mut peer, _| async move {
+    let (url, served) = serve(2, |mut peer, _| async move {
         let code = GoodbyeCode::Unauthorized;
         let goodbye = Goodbye { code, text: "a forged token".into(), retry_after_ms: None };
         say(&mut peer, &Message::Goodbye(goodbye)).await;
         until_closed(&mut peer).await;
     });
-    let client = open(&folder, &url);
+    let wallet = Wallet::default();
+    wallet.0.lock().unwrap().0 = vec!["worse", "bad"];
+    let config = Config::new(folder.path().join("fieldbook.db"), "acme", ada());
+    let client = Client::open(config.server(url, wallet.clone())).unwrap();
     let error = client.sync_once(PATIENCE).unwrap_err();
     assert_eq!((error.kind, error.text.as_str()), (SyncErrorKind::SignIn, "a forged token"));
     served.join().unwrap();
+    assert_eq!(wallet.0.lock().unwrap().1, [TokenReason::Start, TokenReason::Refused]);
     account(&client, "Acme");
     assert_eq!(client.unsent().unwrap().batches, 1);
+}
+
+#[test]
+fn nobody_signed_in_is_no_reason_to_ask_a_server() {
+    let folder = TempDir::new().unwrap();
+    let config = Config::new(folder.path().join("fieldbook.db"), "acme", ada());
+    let client = Client::open(config.server("ws://127.0.0.1:1", Wallet::default())).unwrap();
+    let error = client.sync_once(PATIENCE).unwrap_err();
+    assert_eq!((error.kind, error.text.as_str()), (SyncErrorKind::SignIn, "nobody is signed in"));
 }
 
 #[test]
@@ -155,7 +186,13 @@ async fn accept_everything(mut peer: Peer, _connection: usize) {
                     say(&mut peer, &Message::Receipts(vec![accepted(position, batch)])).await;
                     let cursors =
                         vec![ScopeCursor { scope: String::new(), cursor: Cursor::at(position) }];
-                    let page = Page { cursors, entries: vec![], authors: vec![], head: position };
+                    let page = Page {
+                        cursors,
+                        entries: vec![],
+                        authors: vec![],
+                        head: position,
+                        dropped: vec![],
+                    };
                     for part in PageParts::new(&page).parts(position) {
                         say(&mut peer, &Message::Page(part)).await;
                     }
@@ -173,7 +210,7 @@ fn accepted(position: u64, batch: &Batch) -> Receipt {
         Some(AcceptedDocument { id: identity.id.clone(), number: position * 100 + place })
     });
     let outcome = Outcome::Accepted { position, documents: documents.collect() };
-    Receipt { number: position, batch: batch.id, outcome }
+    Receipt { number: position, batch: batch.id, outcome, policy_version: 1 }
 }
 
 fn welcome(head: u64) -> Welcome {
@@ -192,6 +229,9 @@ fn welcome(head: u64) -> Welcome {
         member: ada(),
         member_name: "Ada".into(),
         policy_version: 1,
+        policy: None,
+        standing: crdt_core::policy::Standing::unlisted(ada()),
+        token_expires: Timestamp::from_millis(4_000_000_000_000),
     }
 }
 

@@ -82,6 +82,10 @@ bytes_id!(
     BatchId, 16, "a batch id"
 );
 bytes_id!(
+    /// The hardware that replicas live on: what an operator lists and revokes.
+    DeviceId, 16, "a device id"
+);
+bytes_id!(
     /// Proof that a database file is the one last connected, not a copy.
     Lease, 16, "a lease"
 );

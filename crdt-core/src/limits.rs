@@ -76,6 +76,10 @@ pub const CATCH_UP_STEP: usize = 500;
 pub const FOLD_CHANGES_MIN: u64 = 64;
 /// The largest number of a receipt: numbers are counted up from what a device claims, and must never overflow.
 pub const RECEIPT_NUMBER_MAX: u64 = 1 << 53;
+/// The name of a scope with the entities of it, bytes.
+pub const SCOPE_BYTES_MAX: usize = 2_048;
+/// What a device calls itself, bytes.
+pub const DEVICE_NAME_BYTES_MAX: usize = 200;
 /// Scopes of one member.
 pub const SCOPES_MAX: usize = 1_024;
 /// Receipts of one welcome that name their documents, bytes: half a frame.
@@ -87,6 +91,21 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// schema.toml, bytes.
 pub const SCHEMA_BYTES_MAX: usize = 512 * 1024;
 
+/// policy.toml, bytes.
+pub const POLICY_BYTES_MAX: usize = 64 * 1024;
+/// Roles of one policy.
+pub const ROLES_MAX: usize = 64;
+/// Rules of one role: every question walks through those of one entity and action.
+pub const ROLE_RULES_MAX: usize = 256;
+/// Territories of one region: each is a scope of everyone who may read the region.
+pub const REGION_TERRITORIES_MAX: usize = 256;
+/// The name of a territory, a team or a region, characters: it becomes part of a scope's name.
+pub const ROUTING_NAME_CHARS_MAX: usize = 100;
+/// Records that are looked up to place one record: its parents, and what they were merged into.
+pub const ROUTES_FOLLOWED_MAX: usize = 256;
+/// Entities that one subscription names; more are spread over several.
+pub const SUBSCRIPTION_ENTITIES_MAX: usize = 16;
+
 /// How far ahead of the server's clock an edit may be stamped, milliseconds.
 pub const CLOCK_AHEAD_MS_MAX: i64 = 5 * 60 * 1000;
 /// From this error on, a device stamps unsent edits again before it sends them, milliseconds.
@@ -97,6 +116,11 @@ pub const EDIT_TIME_MS_MIN: i64 = 1_420_070_400_000;
 /// A conflict shows at most this many values; the winner is always among them.
 pub const CONFLICT_VALUES_SHOWN_MAX: usize = 16;
 
+// A control character of two bytes is written as `%xx%xx`; 16 bytes hold the scope's kind and the marks.
+const _: () = assert!(
+    6 * ROUTING_NAME_CHARS_MAX + (SUBSCRIPTION_ENTITIES_MAX + 1) * (NAME_BYTES_MAX + 1) + 16
+        <= SCOPE_BYTES_MAX
+);
 const _: () = assert!(BATCH_BYTES_MAX * 2 <= FRAME_BYTES_MAX);
 const _: () = assert!(CHANGE_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(PAGE_BYTES_TARGET < FRAME_BYTES_MAX);

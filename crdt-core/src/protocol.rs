@@ -6,6 +6,7 @@
 mod batch;
 mod bounds;
 mod frame;
+mod handshake;
 mod message;
 mod page;
 mod receipt;
@@ -14,10 +15,8 @@ mod wire;
 
 pub use batch::{Batch, Dependencies, DocumentChanges, DocumentRef, Identity, SentChange};
 pub use frame::{FrameError, decode_frame, encode_frame};
-pub use message::{
-    Ack, Cursor, Fetch, Goodbye, GoodbyeCode, Hello, Message, PeerLimits, Push, ScopeCursor,
-    Welcome,
-};
+pub use handshake::{Cursor, Hello, PeerLimits, ScopeCursor, Welcome};
+pub use message::{Ack, Fetch, Goodbye, GoodbyeCode, Message, NewToken, Push, TokenTaken};
 pub use page::{AuthorName, Entry, Page, PagePart, PageParts, Staged};
 pub use receipt::{AcceptedDocument, Outcome, Receipt, Refusal};
 

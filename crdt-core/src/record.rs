@@ -28,7 +28,7 @@ pub use door::{
 };
 pub use merge::{Conflict, Contender, conflict, deletion_conflict, winner};
 pub use op::{Action, Op, OpId, Scalar};
-pub use reauthor::{Reauthor, reauthor};
+pub use reauthor::{Again, Fate, Reauthor, Rewritten, Unanswered, UnknownPast, reauthor};
 pub use seed::{SeedKind, seed};
 pub use shape::{DELETED, Deletion, Key, KeyError, hydrate, reconcile, scalar_for};
 pub use value::{Money, MoneyError, Value};

@@ -213,7 +213,7 @@ fn a_frame_says_what_is_wrong_with_it() {
     assert_eq!(decode_frame(&[2]), Err(FrameError::UnknownFormat(2)));
     assert_eq!(decode_frame(&[255, 1, 2]), Err(FrameError::UnknownFormat(255)));
     assert_eq!(decode_frame(&[0]), Err(FrameError::UnknownMessage));
-    assert_eq!(decode_frame(&plain(&bytes_field(9, b"new"))), Err(FrameError::UnknownMessage));
+    assert_eq!(decode_frame(&plain(&bytes_field(11, b"new"))), Err(FrameError::UnknownMessage));
     let limit = limits::FRAME_BYTES_MAX;
     let large = vec![0; limit + 1];
     let got = large.len() as u64;
@@ -289,6 +289,7 @@ fn a_page_of_too_many_entries_is_refused() {
         entries: (1..=count as u64).map(left).collect(),
         authors: Vec::new(),
         head: 1,
+        dropped: Vec::new(),
     };
     let every_document_leaves = of(250_000);
     let taken = take_all(PageParts::new(&every_document_leaves).parts(1));
@@ -303,7 +304,13 @@ fn large_page() -> (Page, Vec<PagePart>) {
     let snapshot: Vec<u8> = (0..1_300_000).map(|_| random.next() as u8).collect();
     let identity = messages::identity(1, "account");
     let entry = Entry::Document { number: 1, identity, snapshot, changes: Vec::new() };
-    let page = Page { cursors: Vec::new(), entries: vec![entry], authors: Vec::new(), head: 9 };
+    let page = Page {
+        cursors: Vec::new(),
+        entries: vec![entry],
+        authors: Vec::new(),
+        head: 9,
+        dropped: Vec::new(),
+    };
     let parts: Vec<PagePart> = PageParts::new(&page).parts(5).collect();
     (page, parts)
 }

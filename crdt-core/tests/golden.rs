@@ -2,13 +2,14 @@
 //! `golden/` serve clients in other languages as well.
 
 use crdt_core::id::{
-    ActorId, BatchId, ChangeHash, DocumentId, Epoch, Lease, MemberId, RecordId, ReplicaId,
+    ActorId, BatchId, ChangeHash, DeviceId, DocumentId, Epoch, Lease, MemberId, RecordId, ReplicaId,
 };
+use crdt_core::policy::Standing;
 use crdt_core::protocol::{
     AcceptedDocument, Ack, AuthorName, Batch, Cursor, Dependencies, DocumentChanges, DocumentRef,
-    Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Message, Outcome, Page, PagePart,
-    PageParts, PeerLimits, Push, Receipt, Refusal, ScopeCursor, SentChange, Staged, Welcome,
-    decode_frame, encode_frame,
+    Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Message, NewToken, Outcome, Page,
+    PagePart, PageParts, PeerLimits, Push, Receipt, Refusal, ScopeCursor, SentChange, Staged,
+    TokenTaken, Welcome, decode_frame, encode_frame,
 };
 use crdt_core::record::{
     Action, Author, Cells, Change, Edit, EncodedChange, Op, OpId, Scalar, SeedKind, seed,
@@ -94,8 +95,14 @@ fn receipts() -> Vec<Receipt> {
         text: "the entity has no field `shoe_size`".to_owned(),
         document: Some(id),
         field: Some("shoe_size".to_owned()),
+        rule: Some("rep:12".to_owned()),
     };
-    let receipt = |number, outcome| Receipt { number, batch: BatchId([number as u8; 16]), outcome };
+    let receipt = |number, outcome| Receipt {
+        number,
+        batch: BatchId([number as u8; 16]),
+        outcome,
+        policy_version: 6,
+    };
     vec![
         receipt(1, Outcome::Accepted { position: 9, documents: documents.clone() }),
         receipt(2, Outcome::Already { position: 8, documents, hashes }),
@@ -158,6 +165,18 @@ fn page() -> Page {
             name: "Ada".to_owned(),
         }],
         head: 41,
+        dropped: vec!["territory:north".to_owned()],
+    }
+}
+
+fn standing() -> Standing {
+    Standing {
+        member: member(),
+        role: Some("rep".to_owned()),
+        territories: ["north".to_owned(), "west".to_owned()].into(),
+        teams: ["inside".to_owned()].into(),
+        region: Some("americas".to_owned()),
+        active: true,
     }
 }
 
@@ -200,6 +219,9 @@ fn the_first_messages_of_a_session_are_written_as_they_always_were() {
         cursor: Cursor::at(4_000),
         exceptions: page().cursors,
         client: "field-day/0.1.0".to_owned(),
+        policy_version: 6,
+        device: DeviceId([0xD1; 16]),
+        device_name: "Ada's phone".to_owned(),
     };
     assert_message("hello", Message::Hello(Box::new(hello.clone())));
     let new =
@@ -220,6 +242,9 @@ fn the_first_messages_of_a_session_are_written_as_they_always_were() {
         member: member(),
         member_name: "Ada".to_owned(),
         policy_version: 6,
+        policy: Some("version = 6\n".to_owned()),
+        standing: standing(),
+        token_expires: TIME.plus_millis(900_000),
     };
     assert_message("welcome", Message::Welcome(Box::new(welcome)));
 }
@@ -271,6 +296,8 @@ fn pages_are_written_as_they_always_were() {
 fn the_small_messages_are_written_as_they_always_were() {
     assert_message("ack", Message::Ack(Ack { page: 3, receipt: 300 }));
     assert_message("fetch", Message::Fetch(Fetch { documents: vec![1, 300, 70_000] }));
+    assert_message("token", Message::Token(NewToken { token: "e30.e30.e30".to_owned() }));
+    assert_message("token-taken", Message::TokenTaken(TokenTaken { expires: TIME }));
     let code = GoodbyeCode::TokenExpired;
     let text = "the token has expired".to_owned();
     assert_message(
@@ -298,6 +325,10 @@ fn every_goodbye_has_its_number() {
         G::StorageFull,
         G::Internal,
         G::Busy,
+        G::AccessChanged,
+        G::DeviceRevoked,
+        G::MemberDisabled,
+        G::RateLimited,
     ];
     for (place, code) in codes.into_iter().enumerate() {
         let goodbye = Goodbye { code, text: String::new(), retry_after_ms: None };

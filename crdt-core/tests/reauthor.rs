@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use crdt_core::id::{ActorId, ChangeHash};
 use crdt_core::record::document::Purpose;
 use crdt_core::record::{
-    Cells, Change, Clock, DELETED, Document, EncodedChange, History as Age, Judgement, Known, Live,
-    LiveOp, OpId, Reauthor, Scalar, Situation, Splice, judge, judge_with, reauthor, winner,
+    Cells, Change, Clock, DELETED, Document, EncodedChange, Fate, History as Age, Judgement, Known,
+    Live, LiveOp, OpId, Reauthor, Scalar, Situation, Splice, Unanswered, judge, judge_with,
+    reauthor, winner,
 };
 use crdt_core::time::Timestamp;
 use history::random::{Random, cases};
@@ -50,10 +51,24 @@ impl Unsent {
         Self { base: take(base), pending: take(pending), history }
     }
 
-    fn rewritten(&self, how: &Reauthor<'_>) -> (Vec<(Change, EncodedChange)>, Cells) {
-        let pending: Vec<(Change, ChangeHash)> =
-            self.pending.iter().map(|(change, encoded)| (change.clone(), encoded.hash)).collect();
-        reauthor(how, &load(&self.base).cells().unwrap(), &pending)
+    fn rewritten(
+        &self,
+        actor: ActorId,
+        time: &dyn Fn(Timestamp) -> Timestamp,
+    ) -> (Vec<(Change, EncodedChange)>, Cells) {
+        let kept = |(change, encoded): &(Change, EncodedChange)| Unanswered {
+            change: change.clone(),
+            hash: encoded.hash,
+            fate: Fate::Kept,
+        };
+        let pending: Vec<Unanswered> = self.pending.iter().map(kept).collect();
+        let unasked = |_: &ChangeHash| panic!("where nothing fell, nothing has to be looked up");
+        let how = Reauthor { actor, time, max_op: &unasked };
+        let again = reauthor(&how, &load(&self.base).cells().unwrap(), &pending).unwrap();
+        let places: Vec<usize> = again.changes.iter().map(|again| again.place).collect();
+        assert_eq!(places, (0..self.pending.len()).collect::<Vec<_>>());
+        let written = again.changes.into_iter().map(|again| (again.change, again.encoded));
+        (written.collect(), again.cells)
     }
 }
 
@@ -115,7 +130,7 @@ fn the_same_values_stand_under_new_names_and_shifted_times() {
         let actor = ActorId::of(unsent.history.replicas[0].actor.replica(), 9);
         for shift_ms in [0, -90_000, 3_600_000] {
             let time = |time: Timestamp| time.plus_millis(shift_ms);
-            let (written, cells) = unsent.rewritten(&Reauthor { actor, time: &time });
+            let (written, cells) = unsent.rewritten(actor, &time);
             assert_eq!(written.len(), unsent.pending.len());
             let original = load(&joined(&unsent.base, &unsent.pending)).cells().unwrap();
             let again = load(&joined(&unsent.base, &written)).cells().unwrap();
@@ -137,7 +152,7 @@ fn the_returned_cells_are_the_document_s_but_for_text() {
     for seed in 0..40 {
         let unsent = Unsent::of_seed(seed);
         let actor = ActorId::of(unsent.history.replicas[0].actor.replica(), 9);
-        let (written, mut cells) = unsent.rewritten(&Reauthor { actor, time: &|time| time });
+        let (written, mut cells) = unsent.rewritten(actor, &|time| time);
         let document = load(&joined(&unsent.base, &written));
         for field in cells.text_objects().into_values() {
             cells.set_text(&field, document.text(&field).unwrap());
@@ -151,7 +166,7 @@ fn every_rewritten_change_passes_the_door_after_the_base() {
     for seed in 0..40 * cases() as u64 {
         let unsent = Unsent::of_seed(seed);
         let actor = ActorId::of(unsent.history.replicas[0].actor.replica(), 9);
-        let (written, _) = unsent.rewritten(&Reauthor { actor, time: &|time| time });
+        let (written, _) = unsent.rewritten(actor, &|time| time);
         let base = joined(&unsent.base, &[]);
         let mut index = Index::default();
         for (change, encoded) in &base {
@@ -222,7 +237,7 @@ fn an_erasure_of_text_that_was_accepted_in_part_is_cut_where_the_names_part() {
     let unsent =
         Unsent { base: base.to_vec(), pending: pending.to_vec(), history: history.clone() };
     let actor = ActorId::of(history.replicas[0].actor.replica(), 9);
-    let (written, _) = unsent.rewritten(&Reauthor { actor, time: &|time| time });
+    let (written, _) = unsent.rewritten(actor, &|time| time);
     let document = load(&joined(base, &written));
     assert_eq!(document.text("notes").unwrap(), "held");
     assert_eq!(document.heads(), vec![written.last().unwrap().1.hash]);

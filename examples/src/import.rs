@@ -16,6 +16,7 @@ mod products;
 mod quoting;
 mod repair;
 mod report;
+mod routing;
 mod table;
 
 use std::fs::File;
@@ -151,7 +152,9 @@ pub fn read_text(files: &[(&str, &str)]) -> Result<Import, InputError> {
     };
     let opportunities = opportunities::read(&opportunity_rows, &known, &mut report);
 
-    let records = [team.records, accounts.records, products.records, opportunities].concat();
+    let accounts = routing::assign(accounts.records, &opportunities);
+
+    let records = [team.records, accounts, products.records, opportunities].concat();
     Ok(Import { records, report })
 }
 

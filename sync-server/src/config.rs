@@ -6,15 +6,17 @@
 //! bounds and their spelling are in `config/setting.rs`.
 
 mod given;
+mod issuer;
 mod problem;
 mod setting;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crdt_core::limits;
 
+pub use self::issuer::{IssuerConfig, KeySource, KeyUrl, WorkspaceRule};
 pub use self::problem::{ConfigProblems, Fault, Problem, Source};
 
 use self::given::Assignment;
@@ -40,6 +42,10 @@ pub struct ServerConfig {
     pub log: Log,
     /// Tokens that this server mints.
     pub token: TokenSettings,
+    /// Identity providers whose tokens are taken as well, by their names here.
+    pub issuers: Vec<IssuerConfig>,
+    /// Members who sign in with a password of this server.
+    pub accounts: AccountSettings,
     /// Databases of workspaces.
     pub storage: Storage,
 }
@@ -112,6 +118,19 @@ pub struct TokenSettings {
     pub ttl: Duration,
 }
 
+/// Members who sign in with a password of this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountSettings {
+    /// How long an access token is valid.
+    pub access_ttl: Duration,
+    /// How long a device that does not come back stays signed in.
+    pub refresh_ttl: Duration,
+    /// How often one address may try a password, per minute; 0 switches signing in off.
+    pub attempts_per_minute: u32,
+    /// Addresses of what stands in front of the server, whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
 /// Databases of workspaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
@@ -139,7 +158,21 @@ impl Default for ServerConfig {
             tls: None,
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
             token: TokenSettings { ttl: Duration::from_secs(24 * 60 * 60) },
+            issuers: Vec::new(),
+            accounts: AccountSettings::default(),
             storage: Storage { max_page_count: None },
+        }
+    }
+}
+
+impl Default for AccountSettings {
+    fn default() -> Self {
+        Self {
+            access_ttl: Duration::from_secs(15 * 60),
+            refresh_ttl: Duration::from_secs(90 * 24 * 60 * 60),
+            // An office of forty behind one address signs in within a minute.
+            attempts_per_minute: 60,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -207,7 +240,7 @@ fn assemble(
     for Assignment { key, given, source } in assignments {
         let applied = match SETTINGS.iter().find(|setting| setting.key == key) {
             Some(setting) => (setting.set)(&mut draft, &given),
-            None => Err(setting::unknown(&key)),
+            None => draft.set_issuer(&key, &given, &source).unwrap_or(Err(setting::unknown(&key))),
         };
         match applied {
             Ok(()) => draft.set_by(&key, source),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crdt_core::id::Lease;
+use crdt_core::id::{DeviceId, Lease, MemberId};
 use crdt_core::protocol::{Goodbye, GoodbyeCode, Hello, PageParts};
+use crdt_core::time::Timestamp;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rand::RngCore as _;
 use tokio::sync::watch;
@@ -13,11 +14,12 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message as Frame};
 
 use crate::clock;
 use crate::http::{self, WebSocket};
-use crate::session::{Bounds, Effect, Greeted, Input, Session};
+use crate::identity::Verifier;
+use crate::session::{Bounds, Effect, Greeted, Input, Renewed, Session};
 use crate::store::{self, StoreError};
 use crate::telemetry::metrics::Metrics;
-use crate::token::{TokenError, TokenKey};
-use crate::workspace::Feed;
+use crate::token::{Principal, TokenError};
+use crate::workspace::{Feed, Greeting};
 use crate::workspaces::{Event, Handle, Seat, Workspaces};
 
 /// How often time passes for a session.
@@ -30,9 +32,9 @@ const EXPIRY_GRACE_MS: i64 = 30_000;
 /// What connections share.
 pub struct Shared {
     /// The workspaces.
-    pub workspaces: Workspaces,
-    /// The key that tokens are checked with.
-    pub key: TokenKey,
+    pub workspaces: Arc<Workspaces>,
+    /// Judges tokens.
+    pub verifier: Verifier,
     /// Bounds of every session.
     pub bounds: Bounds,
     /// A device that takes longer than this to read one message is too slow.
@@ -64,6 +66,9 @@ struct Place {
     head: watch::Receiver<u64>,
     feed: Option<Feed>,
     build: Option<Build>,
+    workspace: String,
+    member: MemberId,
+    device: DeviceId,
 }
 
 /// Serves one connection until it ends.
@@ -129,6 +134,7 @@ impl Connection {
     async fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Greet(hello) => Some(Input::Greeted(self.greet(hello).await)),
+            Effect::VerifyToken(token) => Some(Input::TokenVerified(self.renew(&token).await)),
             Effect::Submit(batches) => match &self.place {
                 Some(place) => place.seat.submit(batches).await.err().map(Input::End),
                 None => None,
@@ -160,8 +166,10 @@ impl Connection {
         }
     }
 
-    async fn greet(&mut self, hello: Box<Hello>) -> Result<Greeted, Goodbye> {
-        let principal = self.shared.key.verify(&hello.token, clock::now()).map_err(|error| {
+    /// Who the bearer of a token is, on this device.
+    async fn verify(&mut self, token: &str, device: DeviceId) -> Result<Principal, Goodbye> {
+        let verified = self.shared.verifier.verify(token, clock::now()).await;
+        let principal = verified.map_err(|error| {
             let code = if matches!(error, TokenError::Expired { .. }) {
                 GoodbyeCode::TokenExpired
             } else {
@@ -169,6 +177,37 @@ impl Connection {
             };
             goodbye(code, &error.to_string())
         })?;
+        if principal.device.is_some_and(|bound| bound != device) {
+            return Err(goodbye(GoodbyeCode::Unauthorized, "the token is for another device"));
+        }
+        Ok(principal)
+    }
+
+    /// Judges a newer token for the open session: it has to be the same member's.
+    async fn renew(&mut self, token: &str) -> Result<Renewed, Goodbye> {
+        let place = self.place.as_ref();
+        let held = place.map(|place| (place.workspace.clone(), place.member, place.device));
+        let Some((workspace, member, device)) = held else {
+            return Err(goodbye(GoodbyeCode::Protocol, "a token before the handshake"));
+        };
+        let principal = self.verify(token, device).await?;
+        if (principal.workspace, principal.member) != (workspace, member) {
+            let text = "the token is another member's or another workspace's";
+            return Err(goodbye(GoodbyeCode::Unauthorized, text));
+        }
+        let (expires, expires_at) = (principal.expires, self.end_of(principal.expires));
+        Ok(Renewed { expires, expires_at })
+    }
+
+    /// When a session ends whose token ends at `expires`, by the session's clock.
+    fn end_of(&self, expires: Timestamp) -> u64 {
+        let left = expires.plus_millis(EXPIRY_GRACE_MS).since(clock::now());
+        self.now().saturating_add_signed(left.max(0))
+    }
+
+    async fn greet(&mut self, hello: Box<Hello>) -> Result<Greeted, Goodbye> {
+        let device = hello.device;
+        let principal = self.verify(&hello.token, device).await?;
         let shared = Arc::clone(&self.shared);
         let name = principal.workspace.clone();
         let opened = tokio::task::spawn_blocking(move || shared.workspaces.open(&name)).await;
@@ -187,11 +226,20 @@ impl Connection {
         let (seat, greeting) = greeted?;
         let mut head = handle.head();
         head.mark_unchanged();
-        let greeting = *greeting;
-        self.place = Some(Place { seat, handle, head, feed: Some(greeting.feed), build: None });
-        let left = principal.expires.plus_millis(EXPIRY_GRACE_MS).since(clock::now());
-        let expires_at = self.now().saturating_add_signed(left.max(0));
-        Ok(Greeted { welcome: Box::new(greeting.welcome), expires_at })
+        let Greeting { mut welcome, feed } = *greeting;
+        welcome.token_expires = principal.expires;
+        self.place = Some(Place {
+            seat,
+            handle,
+            head,
+            feed: Some(feed),
+            build: None,
+            workspace: principal.workspace,
+            member: principal.member,
+            device,
+        });
+        let expires_at = self.end_of(principal.expires);
+        Ok(Greeted { welcome: Box::new(welcome), expires_at })
     }
 
     fn build(

@@ -1,6 +1,8 @@
-//! The one port: health, numbers, and the door to the sync socket. Knows nothing of what is said on it.
+//! The one port: health, numbers, signing in, and the door to the sync socket. Knows nothing of what is said
+//! on it.
 
 pub mod listen;
+mod sign_in;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,7 +11,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use crdt_core::protocol::SUBPROTOCOL;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -24,6 +26,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use self::listen::SessionSlot;
 use crate::config::ServerConfig;
+use crate::identity::accounts::Accounts;
 use crate::telemetry::metrics::Metrics;
 
 /// A sync socket.
@@ -69,6 +72,7 @@ pub struct HttpState {
     metrics: Metrics,
     connections: Arc<Semaphore>,
     sockets: Arc<dyn OnSocket>,
+    accounts: Option<Arc<Accounts>>,
 }
 
 impl HttpState {
@@ -82,14 +86,28 @@ impl HttpState {
     ) -> Self {
         let permits = config.limits.max_connections.min(Semaphore::MAX_PERMITS);
         let connections = Arc::new(Semaphore::new(permits));
-        Self { config, readiness, metrics, connections, sockets }
+        Self { config, readiness, metrics, connections, sockets, accounts: None }
+    }
+
+    /// The same state, with accounts to sign in to.
+    #[must_use]
+    pub fn with_accounts(self, accounts: Arc<Accounts>) -> Self {
+        Self { accounts: Some(accounts), ..self }
     }
 }
 
-/// The routes: `/v1/sync`, `/livez`, `/readyz`, `/metrics`. Sync works only behind [`listen::run`], which
-/// owns the connections.
+/// The routes: `/v1/sync`, `/livez`, `/readyz`, `/metrics`, and `/v1/login`, `/v1/refresh`, `/v1/logout` where
+/// there are accounts. Sync and accounts work only behind [`listen::run`], which owns the connections.
 pub fn router(state: HttpState) -> Router {
-    Router::new()
+    let routes = if state.accounts.is_some() {
+        Router::new()
+            .route("/v1/login", post(sign_in::login))
+            .route("/v1/refresh", post(sign_in::refresh))
+            .route("/v1/logout", post(sign_in::logout))
+    } else {
+        Router::new()
+    };
+    routes
         .route("/v1/sync", get(sync))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))

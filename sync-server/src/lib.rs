@@ -7,13 +7,14 @@
 
 #![warn(clippy::unwrap_used)]
 
-pub mod access;
 pub mod admin;
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod failpoint;
 pub mod http;
+pub mod identity;
 pub mod server;
 pub mod session;
 pub mod store;

@@ -9,10 +9,14 @@ use std::sync::atomic::AtomicU64;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::admin::peer_limits;
+use crate::admin::channel::{AdminChannel, HoldError};
+use crate::admin::{self, AdminCall, AdminError, AdminReply, peer_limits};
+use crate::clock;
 use crate::config::ServerConfig;
 use crate::connection::{self, Shared};
 use crate::http::{self, HttpState, OnSocket, Readiness, WebSocket, listen};
+use crate::identity::accounts::{Accounts, CannotHash, Stores};
+use crate::identity::{NoTls, Verifier};
 use crate::session::Bounds;
 use crate::store::sqlite::SqliteOptions;
 use crate::telemetry::metrics::Metrics;
@@ -38,6 +42,15 @@ pub enum ServeError {
     /// The token key's file.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The keys of issuers cannot be fetched.
+    #[error(transparent)]
+    Issuers(#[from] NoTls),
+    /// Passwords cannot be hashed.
+    #[error(transparent)]
+    Passwords(#[from] CannotHash),
+    /// Another server holds the data directory, or it cannot be written.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
     /// The data directory.
     #[error("{path}: {source}")]
     DataDir {
@@ -54,8 +67,10 @@ pub struct Server {
     listener: TcpListener,
     tls: Option<Acceptor>,
     shared: Arc<Shared>,
+    accounts: Arc<Accounts>,
     stop: watch::Sender<bool>,
     metrics: Metrics,
+    admin: AdminChannel,
 }
 
 struct Sockets(Arc<Shared>);
@@ -83,6 +98,7 @@ impl Server {
         let folder = config.data_dir.join("workspaces");
         std::fs::create_dir_all(&folder)
             .map_err(|source| ServeError::DataDir { path: folder.display().to_string(), source })?;
+        let admin = AdminChannel::open(&config.data_dir)?;
         let key = TokenKey::open_or_create(&config.token_key())?;
         let tls = match &config.tls {
             Some(files) => Some(Acceptor::from_files(&files.cert, &files.key)?),
@@ -97,9 +113,17 @@ impl Server {
         let (stop, stopping) = watch::channel(false);
         let options = SqliteOptions { max_page_count: config.storage.max_page_count };
         let data_dir = config.data_dir.clone();
+        let workspaces = Arc::new(Workspaces::new(data_dir, options, limits, metrics.clone()));
+        let accounts = Accounts::new(
+            Arc::clone(&workspaces) as Arc<dyn Stores>,
+            key.clone(),
+            config.accounts.clone(),
+            metrics.identity.clone(),
+        )?;
+        let verifier = Verifier::start(key, &config.issuers, metrics.identity.clone())?;
         let shared = Arc::new(Shared {
-            workspaces: Workspaces::new(data_dir, options, limits, metrics.clone()),
-            key,
+            workspaces,
+            verifier,
             bounds: Bounds {
                 peer: limits,
                 idle_timeout_ms: millis(config.limits.idle_timeout),
@@ -111,7 +135,8 @@ impl Server {
             stopping,
             sessions: AtomicU64::new(1),
         });
-        Ok(Self { config: Arc::new(config), listener, tls, shared, stop, metrics })
+        let (config, accounts) = (Arc::new(config), Arc::new(accounts));
+        Ok(Self { config, listener, tls, shared, accounts, stop, metrics, admin })
     }
 
     /// The address that it listens on.
@@ -137,9 +162,13 @@ impl Server {
             readiness.clone(),
             self.metrics.clone(),
             on_socket,
-        );
+        )
+        .with_accounts(self.accounts);
         let router = http::router(state);
         readiness.set_ready();
+        let (config, shared) = (Arc::clone(&self.config), Arc::clone(&self.shared));
+        let administer = move |call| administer(Arc::clone(&config), Arc::clone(&shared), call);
+        let admin = tokio::spawn(self.admin.serve(administer, self.shared.stopping.clone()));
         let stop = self.stop;
         let draining = readiness;
         let stopped = async move {
@@ -150,12 +179,31 @@ impl Server {
         };
         listen::run(self.listener, self.tls, router, listen::Bounds::of(&self.config), stopped)
             .await;
+        // The data directory is held until its workspaces are closed.
+        let held = admin.await;
+        if held.is_err() {
+            tracing::error!("the admin channel did not stop cleanly");
+        }
         let shared = self.shared;
         let finished = tokio::task::spawn_blocking(move || shared.workspaces.stop()).await;
         if finished.is_err() {
             tracing::error!("a workspace did not stop cleanly");
         }
     }
+}
+
+/// Does what a command asks, on the thread of its workspace.
+async fn administer(
+    config: Arc<ServerConfig>,
+    shared: Arc<Shared>,
+    call: AdminCall,
+) -> Result<AdminReply, AdminError> {
+    admin::existing(&config, &call.workspace)?;
+    let AdminCall { workspace, request } = call;
+    let opened = tokio::task::spawn_blocking(move || shared.workspaces.open(&workspace)).await;
+    let handle = opened.map_err(|_| AdminError::stopping())??;
+    let done = handle.run(move |workspace| admin::perform(workspace, clock::now(), request)).await;
+    done.map_err(|_| AdminError::stopping())?
 }
 
 /// Serves until `shutdown`; prints the address on standard output once it listens.

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use crdt_core::protocol::{
-    Ack, Batch, FrameError, Goodbye, GoodbyeCode, Hello, Message, PageParts, PeerLimits, Receipt,
-    Welcome, decode_frame, encode_frame,
+    Ack, Batch, FrameError, Goodbye, GoodbyeCode, Hello, Message, NewToken, PageParts, PeerLimits,
+    Receipt, TokenTaken, Welcome, decode_frame, encode_frame,
 };
+use crdt_core::time::Timestamp;
 
 /// What can happen to a connection.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub enum Input {
     Text,
     /// The handshake was judged.
     Greeted(Result<Greeted, Goodbye>),
+    /// A newer token was judged.
+    TokenVerified(Result<Renewed, Goodbye>),
     /// Batches of this session were answered and are durable.
     Receipts(Vec<Receipt>),
     /// The log has grown.
@@ -39,11 +42,22 @@ pub struct Greeted {
     pub expires_at: u64,
 }
 
+/// A newer token of the same member, judged good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewed {
+    /// When it ends, by the server's clock.
+    pub expires: Timestamp,
+    /// When the session ends with it, by the session's clock.
+    pub expires_at: u64,
+}
+
 /// What a connection asks its driver for.
 #[derive(Debug)]
 pub enum Effect {
     /// Judge the handshake, then feed [`Input::Greeted`].
     Greet(Box<Hello>),
+    /// Judge a newer token, then feed [`Input::TokenVerified`].
+    VerifyToken(String),
     /// Hand batches to the workspace.
     Submit(Vec<Batch>),
     /// The device has stored its receipts up to here.
@@ -105,6 +119,8 @@ struct Live {
     unsaid: bool,
     wanted: VecDeque<u64>,
     expires_at: u64,
+    /// A newer token is being judged.
+    verifying: bool,
 }
 
 impl Session {
@@ -134,6 +150,7 @@ impl Session {
                 self.close(GoodbyeCode::Protocol, "text frames are not part of the protocol")
             }
             Input::Greeted(greeted) => self.greeted(greeted),
+            Input::TokenVerified(verified) => self.token_verified(verified),
             Input::Receipts(receipts) => self.receipts(receipts),
             Input::HeadMoved => self.build(Some(Due::Entries)),
             Input::PageBuilt(page) => self.page_built(page),
@@ -178,6 +195,12 @@ impl Session {
                 live.wanted.truncate(crdt_core::limits::PAGE_ENTRIES_MAX);
                 self.build(Some(Due::Entries))
             }
+            (Message::Token(NewToken { token }), Phase::Live(live)) => {
+                if std::mem::replace(&mut live.verifying, true) {
+                    return self.close(GoodbyeCode::Protocol, "a token while one is being judged");
+                }
+                vec![Effect::VerifyToken(token)]
+            }
             (Message::Goodbye(goodbye), _) => {
                 self.phase = Phase::Closed;
                 vec![Effect::Close(goodbye)]
@@ -189,7 +212,9 @@ impl Session {
                 | Message::Receipts(_)
                 | Message::Page(_)
                 | Message::Ack(_)
-                | Message::Fetch(_),
+                | Message::Fetch(_)
+                | Message::Token(_)
+                | Message::TokenTaken(_),
                 _,
             ) => self.close(GoodbyeCode::Protocol, &format!("{name} is not expected here")),
         }
@@ -225,6 +250,19 @@ impl Session {
                     Effect::BuildPage { flush: true },
                 ]
             }
+        }
+    }
+
+    /// A good token moves the session's end; one that is not ends it at once: its bearer may have changed.
+    fn token_verified(&mut self, verified: Result<Renewed, Goodbye>) -> Vec<Effect> {
+        let Phase::Live(live) = &mut self.phase else { return Vec::new() };
+        match verified {
+            Ok(Renewed { expires, expires_at }) => {
+                live.verifying = false;
+                live.expires_at = expires_at;
+                vec![Effect::Send(encode_frame(&Message::TokenTaken(TokenTaken { expires })))]
+            }
+            Err(goodbye) => self.end(goodbye),
         }
     }
 

@@ -1,13 +1,21 @@
 //! What a workspace keeps: the log, the documents, who stands where. A trait, so that another database can
 //! take SQLite's place; `store::conformance` says in code what every backend owes.
 
+pub mod access;
+pub mod accounts;
+pub mod audit;
 pub mod conformance;
+pub mod scopes;
 pub mod sqlite;
 
-use crdt_core::id::{ActorId, BatchId, ChangeHash, DocumentId, Epoch, Lease, MemberId, ReplicaId};
+use crdt_core::id::{
+    ActorId, BatchId, ChangeHash, DeviceId, DocumentId, Epoch, Lease, MemberId, ReplicaId,
+};
 use crdt_core::protocol::Receipt;
 use crdt_core::record::{Clock, OpId};
 use crdt_core::time::Timestamp;
+
+pub use scopes::{Place, ScopeRow};
 
 /// A storage fault. State is as before the transaction.
 #[derive(Debug, thiserror::Error)]
@@ -162,14 +170,18 @@ pub struct ReplicaRow {
     pub lease: Lease,
     /// The lease before it: valid until a frame carrying the new one has come.
     pub previous_lease: Option<Lease>,
-    /// The scopes that came with the lease.
+    /// The subscriptions that came with the lease, and those that the device may not have dropped yet.
     pub scopes: Vec<String>,
-    /// The scopes that came with the lease before it.
+    /// The same of the lease before it.
     pub previous_scopes: Vec<String>,
     /// The number of its last receipt.
     pub last_receipt: u64,
     /// When it was here last.
     pub last_seen: Timestamp,
+    /// The hardware that it runs on.
+    pub device: DeviceId,
+    /// What that calls itself.
+    pub device_name: String,
 }
 
 impl ReplicaRow {
@@ -179,17 +191,6 @@ impl ReplicaRow {
         let confirmed = Some(self.lease);
         std::mem::replace(&mut self.previous_lease, confirmed) != confirmed
     }
-}
-
-/// A document in a scope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScopeRow {
-    /// The document.
-    pub document: u64,
-    /// The later of its last change and its entry.
-    pub position: u64,
-    /// Its entry.
-    pub entered: u64,
 }
 
 /// What a workspace's log is.
@@ -203,10 +204,14 @@ pub struct LogInfo {
     pub head: u64,
     /// The schema in force.
     pub schema: String,
+    /// The policy in force; nothing while none was put.
+    pub policy: Option<String>,
 }
 
 /// Reading one consistent state.
-pub trait Read {
+pub trait Read:
+    access::ReadAccess + accounts::ReadAccounts + audit::ReadAudit + scopes::ReadScopes
+{
     /// The log.
     fn log(&self) -> Result<LogInfo, StoreError>;
     /// The log's last position.
@@ -233,25 +238,6 @@ pub trait Read {
     fn batch(&self, id: &BatchId) -> Result<Option<BatchRow>, StoreError>;
     /// The batches after a position, at most `limit`, in order.
     fn batches_after(&self, position: u64, limit: usize) -> Result<Vec<BatchRow>, StoreError>;
-    /// The documents of a scope after a position, by position, at most `limit` and whole positions only
-    /// (so it may be more).
-    fn scope_after(
-        &self,
-        scope: &str,
-        position: u64,
-        limit: usize,
-    ) -> Result<Vec<ScopeRow>, StoreError>;
-    /// The scopes that a document is in.
-    fn scopes_of(&self, document: u64) -> Result<Vec<String>, StoreError>;
-    /// A document's place in a scope.
-    fn in_scope(&self, scope: &str, document: u64) -> Result<Option<ScopeRow>, StoreError>;
-    /// The documents that left a scope after a position and up to another: with the position of leaving.
-    fn left_between(
-        &self,
-        scope: &str,
-        after: u64,
-        up_to: u64,
-    ) -> Result<Vec<(u64, u64)>, StoreError>;
     /// A replica.
     fn replica(&self, id: &ReplicaId) -> Result<Option<ReplicaRow>, StoreError>;
     /// A replica's receipts after a number, in order.
@@ -263,7 +249,9 @@ pub trait Read {
 }
 
 /// Writing, in one transaction. Reads see what it wrote.
-pub trait Write: Read {
+pub trait Write:
+    Read + access::WriteAccess + accounts::WriteAccounts + audit::WriteAudit + scopes::WriteScopes
+{
     /// Takes the next position for a batch. Positions have no gaps and commit in their order.
     fn append_batch(&mut self, batch: &BatchRow) -> Result<(), StoreError>;
     /// Makes a document; its number is the next one.
@@ -275,12 +263,6 @@ pub trait Write: Read {
     fn fold(&mut self, document: u64, snapshot: &[u8], up_to: u64) -> Result<(), StoreError>;
     /// Appends a change.
     fn append_change(&mut self, change: &ChangeRow) -> Result<(), StoreError>;
-    /// Puts a document into a scope, or notes its later change there.
-    fn enter(&mut self, scope: &str, document: u64, position: u64) -> Result<(), StoreError>;
-    /// Notes a change of a document in every scope that it is in.
-    fn touch(&mut self, document: u64, position: u64) -> Result<(), StoreError>;
-    /// Takes a document out of a scope.
-    fn leave(&mut self, scope: &str, document: u64, position: u64) -> Result<(), StoreError>;
     /// Writes a replica's row.
     fn put_replica(&mut self, replica: &ReplicaRow) -> Result<(), StoreError>;
     /// Keeps a receipt until it is acknowledged; `refused` are the documents of a refused batch.
@@ -292,7 +274,7 @@ pub trait Write: Read {
     ) -> Result<(), StoreError>;
     /// Drops a replica's receipts up to a number.
     fn drop_receipts(&mut self, replica: &ReplicaId, up_to: u64) -> Result<(), StoreError>;
-    /// Adds or renames a member.
+    /// Adds a member without a record, or renames one.
     fn put_member(&mut self, id: &MemberId, name: &str) -> Result<(), StoreError>;
     /// Puts a schema in force.
     fn put_schema(&mut self, schema: &str) -> Result<(), StoreError>;

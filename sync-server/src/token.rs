@@ -1,22 +1,32 @@
-//! Tokens: signed statements of who connects, minted and verified by this server's own key.
+//! Tokens: signed statements of who connects, and how one is judged.
 //!
-//! A token is a JWT with one algorithm, EdDSA, and exactly the header that `mint` writes; nothing in a
-//! token can choose a key or an algorithm. Time is an argument. Which roles a member has is not in the
-//! token: the workspace knows.
+//! A token is a JWT. Nothing in it can choose a key or an algorithm: the key decides the algorithm, and the
+//! server decides the keys. Time is an argument. Which roles a member has is not in the token: the
+//! workspace knows. The keys of other issuers are kept in [`crate::identity`].
 
+mod claims;
+mod error;
+mod jwt;
 mod key_file;
+mod public_key;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crdt_core::id::{MemberId, is_name};
-use crdt_core::limits::TOKEN_BYTES_MAX;
+use aws_lc_rs::signature::Ed25519KeyPair;
+use crdt_core::id::{DeviceId, MemberId};
 use crdt_core::time::Timestamp;
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+pub use self::claims::{Audience, Start};
+pub use self::error::TokenError;
 pub use self::key_file::KeyError;
+pub use self::public_key::Algorithm;
+
+pub(crate) use self::claims::{Claims, Rules, device_named};
+pub(crate) use self::jwt::{Jwt, Members, base64url, unbase64url};
+pub(crate) use self::public_key::PublicKey;
 
 /// Who a connection speaks for, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,71 +35,18 @@ pub struct Principal {
     pub workspace: String,
     /// The member of that workspace.
     pub member: MemberId,
+    /// The device that the token was given to; nothing when any device may show it. A connection of
+    /// another device is not to be let in with it.
+    pub device: Option<DeviceId>,
     /// When the token ends.
     pub expires: Timestamp,
 }
 
-/// The server's own key: it mints tokens and verifies them.
+/// The server's own key: it mints tokens and verifies them. Clones are the same key.
+#[derive(Clone)]
 pub struct TokenKey {
-    signing: EncodingKey,
-    verifying: DecodingKey,
-}
-
-/// Why a token was refused. Only `Expired` and `NotYetValid` can happen to an honest device.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenError {
-    /// Longer than any token that is minted.
-    #[error("the token has {bytes} bytes, the most is {TOKEN_BYTES_MAX}")]
-    TooLong {
-        /// Its length.
-        bytes: usize,
-    },
-    /// Not a JWT.
-    #[error("the token is not a JWT")]
-    Malformed,
-    /// A header that this server does not write: another algorithm, or a pointer to a key.
-    #[error("the token's header is not the one that this server writes")]
-    UnexpectedHeader,
-    /// Not signed by this server's key.
-    #[error("the token's signature does not fit")]
-    Forged,
-    /// A claim is missing.
-    #[error("the token has no claim {claim}")]
-    Missing {
-        /// The claim.
-        claim: &'static str,
-    },
-    /// A claim has a value of another type or spelling.
-    #[error("the token's claim {claim} is malformed")]
-    IllTyped {
-        /// The claim.
-        claim: &'static str,
-    },
-    /// Issued by someone else.
-    #[error("the token was issued by someone else")]
-    WrongIssuer,
-    /// Made for someone else.
-    #[error("the token was made for another audience")]
-    WrongAudience,
-    /// Its time is over.
-    #[error("the token expired at {at}")]
-    Expired {
-        /// When.
-        at: Timestamp,
-    },
-    /// Its time has not come.
-    #[error("the token is valid from {from}")]
-    NotYetValid {
-        /// From when on.
-        from: Timestamp,
-    },
-    /// Valid for longer than any token that is minted.
-    #[error("the token is valid until {until}, longer than any that is minted")]
-    TooLongLived {
-        /// Until when.
-        until: Timestamp,
-    },
+    pair: Arc<Ed25519KeyPair>,
+    public: PublicKey,
 }
 
 impl TokenKey {
@@ -106,16 +63,22 @@ impl TokenKey {
     /// `TTL_S_MAX`).
     #[must_use]
     pub fn mint(&self, workspace: &str, member: MemberId, now: Timestamp, ttl: Duration) -> String {
-        let from = now.as_millis().div_euclid(1_000);
-        let ttl_s = ttl.as_secs().min(TTL_S_MAX);
-        self.sign(&serde_json::json!({
-            "iss": NAME,
-            "aud": NAME,
-            "sub": member.to_string(),
-            "workspace": workspace,
-            "nbf": from,
-            "exp": from.saturating_add_unsigned(ttl_s),
-        }))
+        self.sign(&claims_of(workspace, member, now, ttl))
+    }
+
+    /// As [`TokenKey::mint`], and good on one device only.
+    #[must_use]
+    pub fn mint_for_device(
+        &self,
+        workspace: &str,
+        member: MemberId,
+        device: DeviceId,
+        now: Timestamp,
+        ttl: Duration,
+    ) -> String {
+        let mut claims = claims_of(workspace, member, now, ttl);
+        claims["device"] = Value::String(device.to_string());
+        self.sign(&claims)
     }
 
     /// Who the bearer of `token` is.
@@ -123,123 +86,77 @@ impl TokenKey {
     /// # Errors
     /// The token was not minted by this key, or it is not valid at `now`.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<Principal, TokenError> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(TokenError::TooLong { bytes: token.len() });
+        self.judge(&Jwt::parse(token)?, now)
+    }
+
+    /// Who the bearer of a token in this server's name is. The header has to be the one that `mint` writes,
+    /// to the last member.
+    pub(crate) fn judge(&self, jwt: &Jwt<'_>, now: Timestamp) -> Result<Principal, TokenError> {
+        if jwt.header != header() {
+            return Err(TokenError::UnexpectedHeader);
         }
-        Claims(&self.claims_of(token)?).judge(now)
+        let claims = Claims(&jwt.claims);
+        // Told apart before the signature is looked at: whoever signed it did not mean this server.
+        claims.issued_by(NAME)?;
+        self.public.check(jwt)?;
+        let expires = claims.judge(&RULES, now)?;
+        let text = claims.text("sub")?;
+        let ill_typed = TokenError::IllTyped { claim: "sub" };
+        let member = member_named(text).ok_or(ill_typed)?;
+        Ok(Principal {
+            workspace: claims.workspace("workspace")?,
+            member,
+            device: claims.device()?,
+            expires,
+        })
     }
 
     fn sign(&self, claims: &Value) -> String {
-        jsonwebtoken::encode(&Header::new(ALGORITHM), claims, &self.signing).expect(
-            "the key was parsed by the same library when it was opened, and JSON always encodes",
-        )
-    }
-
-    /// The claims of a token that this key signed. Claims are not judged by the library: it takes lists
-    /// for `aud`, fractions for times, and asks the system for the time.
-    fn claims_of(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
-        if header != Header::new(ALGORITHM) {
-            return Err(TokenError::UnexpectedHeader);
-        }
-        let mut validation = Validation::new(ALGORITHM);
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        jsonwebtoken::decode(token, &self.verifying, &validation)
-            .map(|data| data.claims)
-            .map_err(|error| refusal(error.kind()))
+        let signed = format!(
+            "{}.{}",
+            base64url(Value::Object(header().into_map()).to_string().as_bytes()),
+            base64url(claims.to_string().as_bytes())
+        );
+        let signature = self.pair.sign(signed.as_bytes());
+        format!("{signed}.{}", base64url(signature.as_ref()))
     }
 }
 
-fn refusal(kind: &ErrorKind) -> TokenError {
-    if matches!(kind, ErrorKind::InvalidSignature) {
-        TokenError::Forged
-    } else {
-        TokenError::Malformed
-    }
+/// The member that a text names: an id in its own spelling, and no other.
+pub(crate) fn member_named(text: &str) -> Option<MemberId> {
+    text.parse().ok().filter(|member: &MemberId| member.to_string() == text)
 }
 
-/// What a token with a good signature says. Types are strict: this server wrote them.
-struct Claims<'a>(&'a Map<String, Value>);
-
-impl Claims<'_> {
-    fn judge(&self, now: Timestamp) -> Result<Principal, TokenError> {
-        if self.text("iss")? != NAME {
-            return Err(TokenError::WrongIssuer);
-        }
-        if self.text("aud")? != NAME {
-            return Err(TokenError::WrongAudience);
-        }
-        let principal = Principal {
-            workspace: self.workspace()?,
-            member: self.member()?,
-            expires: self.time("exp")?,
-        };
-        self.judge_times(principal.expires, now)?;
-        Ok(principal)
-    }
-
-    fn judge_times(&self, expires: Timestamp, now: Timestamp) -> Result<(), TokenError> {
-        let from = self.time("nbf")?;
-        if from.since(now) > LEEWAY_MS {
-            return Err(TokenError::NotYetValid { from });
-        }
-        if now.since(expires) >= LEEWAY_MS {
-            return Err(TokenError::Expired { at: expires });
-        }
-        if expires.since(from) > TTL_MS_MAX {
-            return Err(TokenError::TooLongLived { until: expires });
-        }
-        Ok(())
-    }
-
-    fn workspace(&self) -> Result<String, TokenError> {
-        let text = self.text("workspace")?;
-        if is_name(text) {
-            Ok(text.to_owned())
-        } else {
-            Err(TokenError::IllTyped { claim: "workspace" })
-        }
-    }
-
-    fn member(&self) -> Result<MemberId, TokenError> {
-        let text = self.text("sub")?;
-        let member: MemberId = text.parse().map_err(|_| TokenError::IllTyped { claim: "sub" })?;
-        if member.to_string() == text {
-            Ok(member)
-        } else {
-            Err(TokenError::IllTyped { claim: "sub" })
-        }
-    }
-
-    fn text(&self, claim: &'static str) -> Result<&str, TokenError> {
-        self.value(claim)?.as_str().ok_or(TokenError::IllTyped { claim })
-    }
-
-    /// A time in whole seconds since 1970.
-    fn time(&self, claim: &'static str) -> Result<Timestamp, TokenError> {
-        let seconds = self.value(claim)?.as_i64().filter(|seconds| *seconds >= 0);
-        seconds
-            .and_then(|seconds| seconds.checked_mul(1_000))
-            .map(Timestamp::from_millis)
-            .ok_or(TokenError::IllTyped { claim })
-    }
-
-    fn value(&self, claim: &'static str) -> Result<&Value, TokenError> {
-        self.0.get(claim).ok_or(TokenError::Missing { claim })
-    }
+fn claims_of(workspace: &str, member: MemberId, now: Timestamp, ttl: Duration) -> Value {
+    let from = now.as_millis().div_euclid(1_000);
+    let ttl_s = ttl.as_secs().min(TTL_S_MAX);
+    serde_json::json!({
+        "iss": NAME,
+        "aud": NAME,
+        "sub": member.to_string(),
+        "workspace": workspace,
+        "nbf": from,
+        "exp": from.saturating_add_unsigned(ttl_s),
+    })
 }
 
-/// Issuer and audience of every token: this server talks to itself, through its devices.
-const NAME: &str = "fieldbook";
-/// The one algorithm. It is decided here, never by a token.
-const ALGORITHM: Algorithm = Algorithm::EdDSA;
-/// How far the clocks of two servers that share a key may differ, milliseconds.
-const LEEWAY_MS: i64 = 30_000;
+fn header() -> Members {
+    Members::from_iter([("alg", Algorithm::EdDsa.name()), ("typ", "JWT")])
+}
+
+/// Issuer and audience of the server's own tokens: it talks to itself, through its devices.
+pub(crate) const NAME: &str = "fieldbook";
 /// The longest that a token may be valid, seconds: a year that is a leap year.
 pub const TTL_S_MAX: u64 = 366 * 24 * 60 * 60;
-const TTL_MS_MAX: i64 = 1_000 * TTL_S_MAX.cast_signed();
+/// How far the clocks of two servers that share a key may differ, milliseconds.
+pub(crate) const LEEWAY_MS_MAX: i64 = 30_000;
+const RULES: Rules<'static> = Rules {
+    audience: NAME,
+    audience_rule: Audience::Only,
+    start: Start::Nbf,
+    leeway_ms: LEEWAY_MS_MAX,
+    lifetime_ms_max: 1_000 * TTL_S_MAX.cast_signed(),
+};
 
 #[cfg(test)]
 mod tests;

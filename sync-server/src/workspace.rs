@@ -1,38 +1,73 @@
 //! A workspace: judges batches, keeps the log, answers handshakes. Synchronous and deterministic: time and
 //! randomness are arguments, so the simulation runs this very code.
 
+mod author;
+mod budget;
+mod commit;
 mod dependencies;
+mod devices;
+mod directory;
 mod draft;
+mod explain;
 mod feed;
 mod fold;
 mod hello;
 mod judge;
+mod kept;
+mod members;
+mod policy;
+mod rescope;
+mod routes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crdt_core::id::{MemberId, ReplicaId};
+use crdt_core::limits;
+use crdt_core::policy::{Policy, PolicyProblems};
 use crdt_core::protocol::{Batch, Outcome, PeerLimits, Receipt};
 use crdt_core::schema::Schema;
-use crdt_core::time::Timestamp;
 
-use crate::access::Access;
-use crate::store::{self, ReplicaRow, Store, StoreError};
+use crate::store::access::MemberRow;
+use crate::store::{self, Store, StoreError};
+use budget::Budget;
+use directory::Directory;
+use judge::Rules;
 
+pub use devices::Device;
+pub use directory::SERVER;
+pub use explain::{Explanation, Question};
 pub use feed::{Feed, Stride};
 pub use fold::Folding;
 pub use hello::{Greeting, HelloError};
+pub use members::{MemberChanges, MemberError};
+pub use policy::{MemberDelta, PolicyError};
+pub use rescope::{RECORDS_PER_STEP, Rescoping};
 
 /// A workspace in force.
 pub struct Workspace {
     store: Arc<dyn Store>,
-    access: Arc<dyn Access>,
-    schema: Arc<Schema>,
+    rules: Rules,
     limits: PeerLimits,
-    slow_doors: judge::SlowDoors,
+    /// How often each member's changes had their document loaded within the last minute.
+    slow_doors: Budget,
+    /// How many edits of each member were kept within the last hour.
+    kept: Budget,
     stride: Stride,
     /// The position up to which documents were looked at for folding.
     fold_cursor: u64,
+    /// Whether the queue of records whose scopes are to be found again may hold something.
+    is_rescoping: bool,
+    aftermath: Aftermath,
+}
+
+/// What sessions are to be told after a commit or an operator's command.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Aftermath {
+    /// Members who may see or do something else than before.
+    pub access_changed: BTreeSet<MemberId>,
+    /// Replicas on devices that were revoked.
+    pub revoked: BTreeSet<ReplicaId>,
 }
 
 /// A batch and who sent it.
@@ -62,6 +97,11 @@ pub struct Committed {
     pub refused: u64,
     /// Changes that needed their document loaded.
     pub slow_doors: u64,
+    /// Members who may see or do something else than before: their sessions are to end once their receipts
+    /// are sent.
+    pub access_changed: BTreeSet<MemberId>,
+    /// What became of the last batch of the server's own, if there was one.
+    pub own: Option<Outcome>,
 }
 
 /// The workspace cannot be opened.
@@ -72,24 +112,40 @@ pub enum OpenError {
     Store(#[from] StoreError),
     /// Its schema does not parse: it was checked when it was put in force.
     #[error("the workspace's schema is damaged: {0}")]
-    Schema(#[from] crdt_core::schema::SchemaProblems),
+    Schema(#[source] crdt_core::schema::SchemaProblems),
+    /// Its policy does not parse: it was checked when it was put in force.
+    #[error("the workspace's policy is damaged: {0}")]
+    Policy(#[source] PolicyProblems),
 }
 
 impl Workspace {
     /// Opens a workspace on its storage.
     ///
     /// # Errors
-    /// When the storage fails or its schema does not parse.
-    pub fn open(
-        store: Arc<dyn Store>,
-        access: Arc<dyn Access>,
-        limits: PeerLimits,
-    ) -> Result<Self, OpenError> {
-        let log = store::read(&*store, |tx| tx.log())?;
-        let schema = Arc::new(Schema::parse(&log.schema, "schema.toml")?);
-        let slow_doors = judge::SlowDoors::default();
-        let stride = Stride::default();
-        Ok(Self { store, access, schema, limits, slow_doors, stride, fold_cursor: 0 })
+    /// When the storage fails, or its schema or policy does not parse.
+    pub fn open(store: Arc<dyn Store>, limits: PeerLimits) -> Result<Self, OpenError> {
+        let (log, directory, is_rescoping) = store::read(&*store, |tx| {
+            Ok((tx.log()?, Directory::load(tx)?, tx.next_rescope()?.is_some()))
+        })?;
+        let schema = Schema::parse(&log.schema, "schema.toml").map_err(OpenError::Schema)?;
+        let policy = match &log.policy {
+            Some(text) => {
+                Arc::new(Policy::parse(text, "policy.toml", &schema).map_err(OpenError::Policy)?)
+            }
+            None => Arc::clone(Policy::open()),
+        };
+        let server = directory::server_replica(log.epoch);
+        Ok(Self {
+            store,
+            rules: Rules { schema: Arc::new(schema), policy, directory, server },
+            limits,
+            slow_doors: Budget::new(limits::SLOW_DOORS_PER_MINUTE, 60_000),
+            kept: Budget::new(kept::PER_HOUR_MAX, 3_600_000),
+            stride: Stride::default(),
+            fold_cursor: 0,
+            is_rescoping,
+            aftermath: Aftermath::default(),
+        })
     }
 
     /// The same workspace, whose feeds read with another stride.
@@ -107,7 +163,7 @@ impl Workspace {
     /// The schema in force.
     #[must_use]
     pub fn schema(&self) -> &Arc<Schema> {
-        &self.schema
+        &self.rules.schema
     }
 
     /// The log's last position.
@@ -116,63 +172,6 @@ impl Workspace {
     /// When the storage fails.
     pub fn head(&self) -> Result<u64, StoreError> {
         store::read(&*self.store, |tx| tx.head())
-    }
-
-    /// Judges batches in their order and commits all that is accepted, with every receipt, in one
-    /// transaction. Receipts may be sent once this has returned.
-    ///
-    /// # Errors
-    /// When the storage fails: then nothing was accepted and nothing is to be answered.
-    pub fn commit(
-        &mut self,
-        now: Timestamp,
-        batches: &[Submitted],
-    ) -> Result<Committed, StoreError> {
-        let store = Arc::clone(&self.store);
-        let mut slow_doors = self.slow_doors.clone();
-        let committed = store::write(&*store, |tx| {
-            slow_doors = self.slow_doors.clone();
-            let mut replicas: BTreeMap<ReplicaId, ReplicaRow> = BTreeMap::new();
-            let mut committed = Committed { head: tx.head()?, ..Committed::default() };
-            let mut desk = judge::Desk::new(&self.schema, &*self.access, now, &mut slow_doors);
-            for submitted in batches {
-                if committed.put_off.contains(&submitted.replica) {
-                    continue;
-                }
-                let row = match replicas.get_mut(&submitted.replica) {
-                    Some(row) => row,
-                    None => {
-                        let row = tx.replica(&submitted.replica)?.ok_or_else(unknown_replica)?;
-                        replicas.entry(submitted.replica).or_insert(row)
-                    }
-                };
-                let Some((outcome, touched)) = desk.judge(tx, submitted)? else {
-                    committed.put_off.insert(submitted.replica);
-                    continue;
-                };
-                match &outcome {
-                    Outcome::Accepted { .. } => committed.accepted += 1,
-                    Outcome::Refused { .. } => committed.refused += 1,
-                    Outcome::Already { .. } => {}
-                }
-                row.last_receipt += 1;
-                let receipt =
-                    Receipt { number: row.last_receipt, batch: submitted.batch.id, outcome };
-                tx.put_receipt(&submitted.replica, &receipt, &touched)?;
-                committed.receipts.push((submitted.replica, receipt));
-            }
-            committed.slow_doors = desk.slow_doors();
-            desk.finish(tx)?;
-            for row in replicas.values_mut() {
-                row.last_seen = now;
-                row.confirm_lease();
-                tx.put_replica(row)?;
-            }
-            committed.head = tx.head()?;
-            Ok(committed)
-        })?;
-        self.slow_doors = slow_doors;
-        Ok(committed)
     }
 
     /// Drops the receipts that a device has stored.
@@ -190,15 +189,23 @@ impl Workspace {
         })
     }
 
-    /// Adds a member to the workspace's directory, or renames it.
+    /// Adds a member without a record to the directory, or renames it: it has the policy's default role.
     ///
     /// # Errors
     /// When the storage fails.
     pub fn put_member(&mut self, id: &MemberId, name: &str) -> Result<(), StoreError> {
-        store::write(&*self.store, |tx| tx.put_member(id, name))
+        store::write(&*self.store, |tx| tx.put_member(id, name))?;
+        let row = match self.rules.directory.get(id) {
+            Some(row) => MemberRow { name: name.to_owned(), ..row.clone() },
+            None => MemberRow::unlisted(*id, name.to_owned()),
+        };
+        self.rules.directory.take([(*id, row)].into());
+        Ok(())
     }
-}
 
-fn unknown_replica() -> StoreError {
-    StoreError::Damaged("a session's replica has no row".to_owned())
+    /// What sessions are to be told since this was asked last.
+    #[must_use]
+    pub fn take_aftermath(&mut self) -> Aftermath {
+        std::mem::take(&mut self.aftermath)
+    }
 }

@@ -6,6 +6,7 @@ mod support;
 mod feed {
     mod folding;
     mod following;
+    mod losing;
     mod schedules;
     mod territories;
 }

@@ -7,12 +7,12 @@ mod support;
 use crdt_core::id::{BatchId, Epoch, Lease, MemberId};
 use crdt_core::limits;
 use crdt_core::protocol::{
-    Ack, Batch, Fetch, Goodbye, GoodbyeCode, Message, Outcome, Page, PageParts, PeerLimits, Push,
-    Receipt, Welcome, decode_frame, encode_frame,
+    Ack, Batch, Fetch, Goodbye, GoodbyeCode, Message, NewToken, Outcome, Page, PageParts,
+    PeerLimits, Push, Receipt, TokenTaken, Welcome, decode_frame, encode_frame,
 };
 use crdt_core::time::Timestamp;
 use proptest::prelude::*;
-use sync_server::session::{Bounds, Effect, Greeted, Input, Session};
+use sync_server::session::{Bounds, Effect, Greeted, Input, Renewed, Session};
 
 use support::device::Device;
 
@@ -27,7 +27,7 @@ fn welcome() -> Box<Welcome> {
         lineage: Vec::new(),
         lease: Lease([1; 16]),
         receipts: Vec::new(),
-        scopes: vec!["workspace".to_owned()],
+        scopes: vec!["all".to_owned()],
         limits: PEER,
         server_time: Timestamp::from_millis(0),
         schema: None,
@@ -36,6 +36,9 @@ fn welcome() -> Box<Welcome> {
         member: MemberId(Default::default()),
         member_name: String::new(),
         policy_version: 0,
+        policy: None,
+        standing: crdt_core::policy::Standing::unlisted(MemberId(Default::default())),
+        token_expires: Timestamp::from_millis(4_000_000_000_000),
     })
 }
 
@@ -66,6 +69,7 @@ fn receipts(count: u8) -> Input {
         number: u64::from(n),
         batch: BatchId([n; 16]),
         outcome: Outcome::Refused { reasons: Vec::new() },
+        policy_version: 0,
     };
     Input::Receipts((0..count).map(receipt).collect())
 }
@@ -75,7 +79,13 @@ fn ack(page: u64) -> Input {
 }
 
 fn page() -> Input {
-    let page = Page { cursors: Vec::new(), entries: Vec::new(), authors: Vec::new(), head: 1 };
+    let page = Page {
+        cursors: Vec::new(),
+        entries: Vec::new(),
+        authors: Vec::new(),
+        head: 1,
+        dropped: Vec::new(),
+    };
     Input::PageBuilt(Some(PageParts::new(&page)))
 }
 
@@ -124,6 +134,56 @@ fn a_second_hello_and_what_only_a_server_says_end_the_session() {
     let effects = greeting.handle(0, hello());
     assert_closes(&greeting, &effects, GoodbyeCode::Protocol);
     assert!(greeting.handle(0, greeted()).is_empty(), "the judgement comes too late");
+}
+
+fn token() -> Input {
+    frame(&Message::Token(NewToken { token: "a newer one".to_owned() }))
+}
+
+#[test]
+fn a_newer_token_moves_the_end_of_the_session() {
+    let mut session = live();
+    let effects = session.handle(10, token());
+    assert!(matches!(&effects[..], [Effect::VerifyToken(token)] if token == "a newer one"));
+    let expires = Timestamp::from_millis(1_800_000_000_000);
+    let renewed = Renewed { expires, expires_at: 2 * EXPIRES_AT };
+    let effects = session.handle(20, Input::TokenVerified(Ok(renewed)));
+    let [Effect::Send(frame)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(decode_frame(frame), Ok(Message::TokenTaken(TokenTaken { expires })));
+    assert!(session.handle(EXPIRES_AT, Input::Heard).is_empty());
+    assert!(session.handle(EXPIRES_AT + 1, Input::Tick).is_empty(), "the old end has passed");
+    assert!(session.handle(2 * EXPIRES_AT, Input::Heard).is_empty());
+    let effects = session.handle(2 * EXPIRES_AT, Input::Tick);
+    assert_closes(&session, &effects, GoodbyeCode::TokenExpired);
+}
+
+#[test]
+fn a_bad_token_on_an_open_session_ends_it() {
+    let mut session = live();
+    assert_eq!(session.handle(10, token()).len(), 1);
+    let (code, text) = (GoodbyeCode::Unauthorized, "somebody else's".to_owned());
+    let goodbye = Goodbye { code, text, retry_after_ms: None };
+    let effects = session.handle(20, Input::TokenVerified(Err(goodbye)));
+    assert_closes(&session, &effects, code);
+}
+
+#[test]
+fn tokens_are_judged_one_at_a_time_and_only_after_the_handshake() {
+    let mut session = live();
+    assert_eq!(session.handle(10, token()).len(), 1);
+    let effects = session.handle(11, token());
+    assert_closes(&session, &effects, GoodbyeCode::Protocol);
+    let mut session = Session::new(BOUNDS, 0);
+    let effects = session.handle(0, token());
+    assert_closes(&session, &effects, GoodbyeCode::Protocol);
+    let mut greeting = Session::new(BOUNDS, 0);
+    assert_eq!(greeting.handle(0, hello()).len(), 1);
+    let effects = greeting.handle(0, token());
+    assert_closes(&greeting, &effects, GoodbyeCode::Protocol);
+    let mut session = live();
+    let taken = TokenTaken { expires: Timestamp::from_millis(0) };
+    let effects = session.handle(1, frame(&Message::TokenTaken(taken)));
+    assert_closes(&session, &effects, GoodbyeCode::Protocol);
 }
 
 #[test]
@@ -347,6 +407,7 @@ proptest! {
                         prop_assert!(waiting <= PEER.batches_in_flight as usize, "{waiting} batches");
                     }
                     Effect::Greet(_)
+                    | Effect::VerifyToken(_)
                     | Effect::Acknowledge(_)
                     | Effect::BuildPage { .. }
                     | Effect::BuildWhole(_) => {}

@@ -4,7 +4,9 @@
 mod support;
 
 mod socket {
+    mod access;
     mod client;
     mod crowds;
+    mod identity;
     mod sessions;
 }

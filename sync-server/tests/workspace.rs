@@ -5,6 +5,15 @@ mod support;
 
 mod workspace {
     mod accepting;
+    mod access {
+        mod children;
+        mod devices;
+        mod kept;
+        mod leaks;
+        mod managing;
+        mod policies;
+        mod roles;
+    }
     mod handshakes;
     mod identity;
     mod refusing;

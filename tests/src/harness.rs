@@ -1,17 +1,21 @@
 //! A deterministic simulation of whole workspaces: real clients, a real server, real SQLite; simulated time
 //! and network. One seed decides everything, and a failure prints it.
 
+pub mod bare;
 pub mod device;
 pub mod digest;
 pub mod files;
 pub mod ledger;
 pub mod network;
+pub mod probes;
 pub mod schedule;
 pub mod server;
+pub mod survey;
 pub mod tally;
 pub mod time;
 pub mod trace;
 pub mod user;
+pub mod workday;
 pub mod world;
 
 /// The command that replays the running test with a seed.

@@ -3,4 +3,5 @@
 pub mod bench;
 pub mod binaries;
 pub mod harness;
+pub mod model;
 pub mod real_server;

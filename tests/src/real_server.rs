@@ -31,7 +31,7 @@ impl RealServer {
         let data = tempfile::tempdir().expect("a temporary directory can be made");
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Self { data, address, settings: Vec::new(), child: None };
-        server.command(&["workspace", "create", WORKSPACE]);
+        server.command(&["workspace", "create", WORKSPACE, "--policy", "open"]);
         server
     }
 

@@ -40,9 +40,41 @@ fn assert_whole(outcome: &Value) {
         count("imported") + count("repaired") + count("with_gap") + count("refused"),
         count("rows")
     );
+    // Three reps, their manager, and the office that administers the workspace.
     let digests: Vec<&Value> = outcome["digests"].as_object().unwrap().values().collect();
-    assert_eq!(digests.len(), 4);
+    assert_eq!(digests.len(), 5);
     assert!(digests.iter().all(|digest| *digest == digests[0]));
+    assert_access_is_proven(&outcome["access"]);
+}
+
+fn assert_access_is_proven(access: &Value) {
+    for scene in ["refused_on_device", "refused_by_server", "handed_over", "finance"] {
+        assert_eq!(access[scene]["holds"], true, "{scene}: {access:#}");
+    }
+    let reason = access["refused_on_device"]["reason"].as_str().unwrap();
+    assert!(reason.contains("commission") && reason.contains("finance"), "{reason}");
+    let refused = &access["refused_by_server"];
+    assert!(refused["codes"].as_array().unwrap().contains(&"forbidden".into()), "{refused:#}");
+    assert_eq!(refused["tried"].as_array().unwrap().len(), 2);
+    assert!(access["handed_over"]["kept_edits"].as_u64().unwrap() >= 1);
+    assert_eq!(access["finance"]["found_in_reps_files"], 0);
+    assert_eq!(access["accounting"].as_object().unwrap().len(), 6);
+    for (who, counts) in access["accounting"].as_object().unwrap() {
+        let count = |name: &str| counts[name].as_u64().unwrap();
+        let settled = count("accepted") + count("disputed");
+        assert_eq!((count("submitted"), count("pending")), (settled, 0), "{who}: {counts:#}");
+    }
+    let disputed = |counts: &Value| counts["disputed"].as_u64().unwrap();
+    let disputed: u64 = access["accounting"].as_object().unwrap().values().map(disputed).sum();
+    assert!(access["audit"]["refused"].as_u64().unwrap() >= disputed, "{access:#}");
+}
+
+/// Records that each device holds, the most first.
+fn held(outcome: &Value) -> Vec<u64> {
+    let held = outcome["held"].as_object().unwrap().values();
+    let mut held: Vec<u64> = held.map(|count| count.as_u64().unwrap()).collect();
+    held.sort_unstable_by(|a, b| b.cmp(a));
+    held
 }
 
 #[test]
@@ -54,6 +86,8 @@ fn the_sample_converges_whatever_the_seed() {
         assert_whole(&outcome);
         assert!(outcome["conflicts"].as_u64().unwrap() >= 6, "{outcome:#}");
         assert!(outcome["open_conflicts"].as_u64().unwrap() >= 1);
+        let held = held(&outcome);
+        assert!(held[1] < held[0] / 2, "only the office holds everything: {held:?}");
     }
 }
 
@@ -62,7 +96,15 @@ fn the_story_is_told_in_words() {
     let output = field_day(&[]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
-    for part in ["Two days without a network", "ranked", "All devices show identical rows"] {
+    for part in [
+        "Two days without a network",
+        "The device refuses:",
+        "in section `finance` is denied",
+        "ranked",
+        "Who may see and do what",
+        "The audit verifies",
+        "All devices show identical rows",
+    ] {
         assert!(text.contains(part), "`{part}` is missing in:\n{text}");
     }
 }
@@ -75,13 +117,24 @@ fn one_flipped_cell_is_noticed() {
 }
 
 #[test]
+fn a_policy_that_lets_everybody_do_everything_is_noticed() {
+    let output = field_day(&["--json", "--open-policy"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let outcome = json(&output);
+    assert_eq!(outcome["converged"], false);
+    for scene in ["refused_on_device", "refused_by_server", "handed_over", "finance"] {
+        assert_eq!(outcome["access"][scene]["holds"], false, "{scene}: {outcome:#}");
+    }
+}
+
+#[test]
 fn importing_twice_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().to_str().unwrap();
     let first = json(&field_day(&["--json", "--import-twice", "--keep", folder]));
     assert!(first["imported_records"].as_u64().unwrap() > 400);
     assert_eq!(first["imported_again"], 0);
-    assert!(Path::new(folder).join("manager.db").exists());
+    assert!(Path::new(folder).join("office.db").exists());
 }
 
 #[test]
@@ -94,7 +147,8 @@ fn the_real_pipeline_is_accounted_for_row_by_row() {
     let records = &outcome["records"];
     assert_eq!(records["account"], 85);
     assert_eq!(records["product"], 7);
-    assert_eq!(records["member"], 35 + 6);
+    // Agents, managers, and the office.
+    assert_eq!(records["member"], 35 + 6 + 1);
     assert_eq!(outcome["report"]["rows"], 8_800 + 85 + 7 + 35);
     assert_eq!(outcome["report"]["refused"], 0);
     // One opportunity is deleted in the story.

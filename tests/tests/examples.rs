@@ -36,3 +36,8 @@ fn conflicts_runs() {
 fn embedded_server_runs() {
     runs("embedded_server", "Ben sees Some(\"Acme\")");
 }
+
+#[test]
+fn access_runs() {
+    runs("access", "of 4 edits 3 were accepted");
+}

@@ -1,21 +1,22 @@
 //! What the sync loop asks of the store: to say hello, to send, and to store what comes back. Each call is
 //! one transaction and never waits for a network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crdt_core::id::ReplicaId;
-use crdt_core::protocol::{Batch, Hello, Page, Receipt, VERSIONS, Welcome};
+use crdt_core::id::{BatchId, ReplicaId};
+use crdt_core::protocol::{Batch, Hello, Page, Receipt, ScopeCursor, VERSIONS, Welcome};
 use crdt_core::schema::Schema;
 
 use super::Client;
+use super::maintenance::Occasion;
 use crate::error::StoreError;
-use crate::store::incoming::{self, PageApplied};
-use crate::store::meta::Measured;
+use crate::store::incoming::{self, PageApplied, purge};
+use crate::store::meta::{Grant, Measured};
 use crate::store::projection::tables;
 use crate::store::receipts::{self, ReceiptsApplied};
 use crate::store::restamp::{self, Moment};
-use crate::store::{Author, Durability, Session, dispute, lock, meta, outbox, scope};
+use crate::store::{Author, Durability, Session, lock, meta, outbox, scope};
 
 /// What became of a welcome.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,6 +42,12 @@ impl Client {
     pub fn hello(&self, token: String) -> Result<Hello, StoreError> {
         let state = self.inner.store.state();
         let (cursor, exceptions) = self.read(scope::cursors)?;
+        let grant = self.read(|connection| Grant::read(connection, state.meta.member))?;
+        let held = grant.policy.map(|(version, _)| version);
+        let device = match self.inner.config.device {
+            Some(device) => device,
+            None => self.read(meta::device)?.ok_or(StoreError::Malformed("device"))?,
+        };
         Ok(Hello {
             versions: VERSIONS.to_vec(),
             token,
@@ -52,6 +59,9 @@ impl Client {
             cursor,
             exceptions,
             client: concat!("fieldbook-sdk/", env!("CARGO_PKG_VERSION")).to_owned(),
+            policy_version: held.unwrap_or(0),
+            device,
+            device_name: self.inner.config.device_name.clone(),
         })
     }
 
@@ -83,11 +93,16 @@ impl Client {
             let mut applied = WelcomeApplied { again, ..WelcomeApplied::default() };
             adopt_member(session, welcome)?;
             applied.schema_changed = adopt_schema(session, welcome)?;
-            scope::adopt(&session.tx, &welcome.scopes)?;
+            if scope::adopt(&session.tx, &welcome.scopes)? {
+                session.changes.table("scope");
+            }
+            adopt_grant(session, welcome)?;
             session.state.meta.lease = Some(welcome.lease);
             session.state.meta.policy_version = welcome.policy_version;
             session.state.meta.backed_up_to = welcome.backed_up_to;
-            applied.receipts = receipts::apply(session, &welcome.receipts, server)?;
+            applied.receipts = purge::watch(session, |session| {
+                receipts::apply(session, &welcome.receipts, &BTreeSet::new(), server)
+            })?;
             let before = session.state.meta.clock.replace(measured);
             applied.restamped = restamp::correct(session, &moment, measured, before)?;
             let limit = crdt_core::limits::PAGE_ENTRIES_MAX;
@@ -96,29 +111,51 @@ impl Client {
             Ok(applied)
         })?;
         self.inner.contact.hear(server, moment.monotonic_ms, moment.boot);
+        self.refresh_access()?;
         Ok(applied)
     }
 
-    /// Stores answers to batches.
+    /// Stores answers to batches while no other batch is under way.
     ///
     /// # Errors
     /// When the store cannot write; nothing is stored then.
     #[doc(hidden)]
     pub fn apply_receipts(&self, receipts: &[Receipt]) -> Result<ReceiptsApplied, StoreError> {
+        self.apply_receipts_while(receipts, &BTreeSet::new())
+    }
+
+    /// Stores answers to batches while the batches `in_flight` are under way: what was refused is brought to
+    /// an end once nothing that builds on it is among them.
+    ///
+    /// # Errors
+    /// When the store cannot write; nothing is stored then.
+    #[doc(hidden)]
+    pub fn apply_receipts_while(
+        &self,
+        receipts: &[Receipt],
+        in_flight: &BTreeSet<BatchId>,
+    ) -> Result<ReceiptsApplied, StoreError> {
         let wall = self.inner.config.clock.wall();
         self.write(Durability::Full, |session| {
             let now = wall.plus_millis(session.state.meta.offset());
-            receipts::apply(session, receipts, now)
+            purge::watch(session, |session| receipts::apply(session, receipts, in_flight, now))
         })
     }
 
-    /// Stores a page with its cursors.
+    /// Stores a page with its cursors. When it is the last one for now, what left the device with it or
+    /// before is then removed from the file without a trace.
     ///
     /// # Errors
     /// When the store cannot write; nothing is stored then, and the page comes again.
     #[doc(hidden)]
     pub fn apply_page(&self, page: &Page) -> Result<PageApplied, StoreError> {
-        self.write(Durability::Normal, |session| incoming::apply(session, page))
+        let applied = self.write(Durability::Normal, |session| incoming::apply(session, page))?;
+        let whole = |at: &ScopeCursor| at.cursor.from.is_none() && at.cursor.position >= page.head;
+        if !page.dropped.is_empty() || page.cursors.iter().all(whole) {
+            // The page is stored; what cannot be removed now is due until it is.
+            let _due = self.purge(Occasion::Page);
+        }
+        Ok(applied)
     }
 
     /// Batches to send after the one with number `after`: at most so many, and so many bytes unless the
@@ -189,15 +226,6 @@ impl Client {
     pub fn broken_count(&self) -> Result<u64, StoreError> {
         self.read(incoming::broken)
     }
-
-    /// How many disputes wait for the user.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    #[doc(hidden)]
-    pub fn dispute_count(&self) -> Result<u64, StoreError> {
-        self.read(dispute::count)
-    }
 }
 
 /// A log that the device does not know: the server was restored. Cursors go back to where the logs part, and
@@ -221,6 +249,20 @@ fn adopt_member(session: &mut Session<'_>, welcome: &Welcome) -> Result<(), Stor
         Arc::make_mut(&mut session.state.authors).insert(replica, author);
     }
     Ok(())
+}
+
+/// Takes what the server grants: the policy, and what the directory says of the member. A policy that is in
+/// force and did not come is asked for at the next hello.
+fn adopt_grant(session: &mut Session<'_>, welcome: &Welcome) -> Result<(), StoreError> {
+    let before = Grant::read(&session.tx, welcome.member)?;
+    let sent = welcome.policy.clone().map(|text| (welcome.policy_version, text));
+    let kept = before.policy.filter(|(version, _)| *version == welcome.policy_version);
+    let grant = Grant {
+        policy: sent.or(kept),
+        standing: Some(welcome.standing.clone()),
+        token_expires: Some(welcome.token_expires),
+    };
+    grant.write(&session.tx)
 }
 
 /// Takes the server's schema: tables are altered in place, and documents that did not fit get another try.

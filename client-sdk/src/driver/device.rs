@@ -1,7 +1,9 @@
 //! A client's store, as the engine's device.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crdt_core::id::BatchId;
 use crdt_core::protocol::{Batch, Hello, Page, Receipt, Welcome};
 use crdt_core::time::Timestamp;
 
@@ -10,6 +12,7 @@ use crate::config::Entropy;
 use crate::engine::{Counts, Device, StoreFailure, SyncLoop};
 use crate::error::StoreError;
 use crate::status::{SyncError, SyncErrorKind, SyncPhase, SyncStatus};
+use crate::store::receipts::ReceiptsApplied;
 
 impl SyncLoop {
     /// Over a client's store. Waits between attempts are drawn from the client's entropy.
@@ -65,12 +68,16 @@ impl Device for Client {
     ) -> Result<Vec<u64>, StoreFailure> {
         let applied = self.apply_welcome(welcome, round_trip_ms)?;
         let mut fetch = applied.fetch;
-        fetch.extend(applied.receipts.fetch);
+        fetch.extend(own_name(applied.receipts)?);
         Ok(fetch)
     }
 
-    fn store_receipts(&self, receipts: &[Receipt]) -> Result<Vec<u64>, StoreFailure> {
-        Ok(self.apply_receipts(receipts)?.fetch)
+    fn store_receipts(
+        &self,
+        receipts: &[Receipt],
+        in_flight: &BTreeSet<BatchId>,
+    ) -> Result<Vec<u64>, StoreFailure> {
+        own_name(self.apply_receipts_while(receipts, in_flight)?)
     }
 
     fn store_page(&self, page: Page) -> Result<Vec<u64>, StoreFailure> {
@@ -79,6 +86,10 @@ impl Device for Client {
 
     fn renew_replica(&self) -> Result<(), StoreFailure> {
         Ok(self.become_new_replica()?)
+    }
+
+    fn wipe(&self) -> Result<(), StoreFailure> {
+        Ok(self.wipe_revoked()?)
     }
 
     fn outbox(&self, after: u64, batches: usize, bytes: usize) -> Result<Vec<Batch>, StoreFailure> {
@@ -90,6 +101,7 @@ impl Device for Client {
             unsent: self.unsent()?,
             broken_records: self.broken_count()?,
             disputes: self.dispute_count()?,
+            access: self.access_status()?,
         })
     }
 
@@ -103,6 +115,16 @@ impl Device for Client {
         let last_error = last_error.map(|error| serde_json::json!(error).to_string());
         Ok(self.set_status_row(LAST_ERROR, last_error.as_deref())?)
     }
+}
+
+/// What is to be fetched; a failure when somebody else wrote under this replica's name. The session ends
+/// then, and the database becomes a replica of its own.
+fn own_name(applied: ReceiptsApplied) -> Result<Vec<u64>, StoreFailure> {
+    if applied.forked {
+        let text = "another copy of this database writes under its name".to_owned();
+        return Err(StoreFailure { kind: SyncErrorKind::Refused, text });
+    }
+    Ok(applied.fetch)
 }
 
 impl From<StoreError> for StoreFailure {

@@ -12,7 +12,7 @@ use super::endpoint::{Endpoint, Socket};
 use super::link::{Link, Stuck};
 use super::slot::Occupied;
 use crate::clock::Clock;
-use crate::config::{TokenProvider, TokenProviderError};
+use crate::config::{TokenProvider, TokenProviderError, TokenReason};
 use crate::engine::{ConnectFailure, ConnectionId, Input, Nudge, Outward, SyncLoop, TokenFailure};
 use crate::notify::Subscription;
 
@@ -54,7 +54,8 @@ pub(super) async fn run(mut sync: SyncLoop, wiring: Wiring) {
                 break;
             }
         };
-        outward.into_iter().for_each(|one| world.act(one));
+        let reason = sync.token_reason();
+        outward.into_iter().for_each(|one| world.act(one, reason));
         if stops {
             break;
         }
@@ -77,7 +78,7 @@ struct World {
     tokens: Arc<dyn TokenProvider>,
     clock: Arc<dyn Clock>,
     signals: Signals,
-    token: Option<BoxFuture<'static, Result<String, TokenProviderError>>>,
+    token: Option<BoxFuture<'static, Result<Option<String>, TokenProviderError>>>,
     attempt: Option<Attempt>,
     link: Option<(ConnectionId, Link)>,
     events: mpsc::Receiver<Input>,
@@ -120,9 +121,9 @@ impl World {
     }
 
     /// Does one thing that the engine asked for. Nothing here waits.
-    fn act(&mut self, outward: Outward) {
+    fn act(&mut self, outward: Outward, reason: TokenReason) {
         match outward {
-            Outward::FetchToken => self.token = Some(self.tokens.token()),
+            Outward::FetchToken => self.token = Some(self.tokens.token(reason)),
             Outward::Connect(id) => {
                 let connecting = Box::pin(self.endpoint.clone().connect());
                 self.attempt = Some(Attempt { id, connecting });
@@ -184,7 +185,7 @@ impl World {
             _ = stop => Some(Input::Stop),
             token = pending_or(self.token.as_mut()) => {
                 self.token = None;
-                Some(Input::TokenReady(token.map_err(token_failure)))
+                Some(Input::TokenReady(token_or_why_not(token)))
             }
             made = pending_or(self.attempt.as_mut().map(|attempt| &mut attempt.connecting)) => {
                 let id = self.attempt.take()?.id;
@@ -232,11 +233,15 @@ async fn sleep(millis: Option<u64>) {
     }
 }
 
-fn token_failure(error: TokenProviderError) -> TokenFailure {
-    let text = error.to_string();
-    match error {
-        TokenProviderError::SignInNeeded => TokenFailure::SignIn(text),
-        TokenProviderError::Unavailable(_) => TokenFailure::Unavailable(text),
+fn token_or_why_not(
+    given: Result<Option<String>, TokenProviderError>,
+) -> Result<String, TokenFailure> {
+    match given {
+        Ok(Some(token)) => Ok(token),
+        Ok(None) => Err(TokenFailure::SignIn("nobody is signed in".to_owned())),
+        Err(error @ TokenProviderError::Unavailable(_)) => {
+            Err(TokenFailure::Unavailable(error.to_string()))
+        }
     }
 }
 

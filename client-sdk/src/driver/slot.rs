@@ -106,12 +106,15 @@ pub(super) struct Occupied(Arc<SyncSlot>);
 impl Drop for Occupied {
     fn drop(&mut self) {
         self.0.work().nudges = None;
+        // That the device was revoked is the last word about it.
+        let revoked = self.0.status.borrow().phase == SyncPhase::Revoked;
+        let phase = if revoked { SyncPhase::Revoked } else { SyncPhase::Stopped };
         self.0.status.send_if_modified(|status| {
-            let changed = status.phase != SyncPhase::Stopped;
-            status.phase = SyncPhase::Stopped;
+            let changed = status.phase != phase;
+            status.phase = phase;
             changed
         });
-        let outcome = Outcome { phase: SyncPhase::Stopped, ..self.0.outcome() };
+        let outcome = Outcome { phase, ..self.0.outcome() };
         self.0.report(outcome);
     }
 }

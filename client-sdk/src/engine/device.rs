@@ -1,10 +1,13 @@
 //! What a sync needs of the device it runs on.
 
+use std::collections::BTreeSet;
+
+use crdt_core::id::BatchId;
 use crdt_core::protocol::{Batch, Hello, Page, Receipt, Welcome};
 use crdt_core::time::Timestamp;
 
 use super::input::StoreFailure;
-use crate::status::SyncError;
+use crate::status::{AccessStatus, SyncError};
 use crate::unsent::Unsent;
 
 /// The device's side of sync. Whatever fails has not happened.
@@ -22,14 +25,22 @@ pub(crate) trait Device: Send {
         round_trip_ms: u64,
     ) -> Result<Vec<u64>, StoreFailure>;
 
-    /// Stores receipts durably; gives the documents to fetch whole.
-    fn store_receipts(&self, receipts: &[Receipt]) -> Result<Vec<u64>, StoreFailure>;
+    /// Stores receipts durably, while the batches `in_flight` are under way; gives the documents to fetch
+    /// whole.
+    fn store_receipts(
+        &self,
+        receipts: &[Receipt],
+        in_flight: &BTreeSet<BatchId>,
+    ) -> Result<Vec<u64>, StoreFailure>;
 
     /// Applies a page and its cursors in one transaction; gives the documents to fetch whole.
     fn store_page(&self, page: Page) -> Result<Vec<u64>, StoreFailure>;
 
     /// Makes this database a replica of its own: new actors, the same batches.
     fn renew_replica(&self) -> Result<(), StoreFailure>;
+
+    /// Removes the database and everything beside it: the device was revoked.
+    fn wipe(&self) -> Result<(), StoreFailure>;
 
     /// Batches that were not answered, in the outbox's order.
     fn outbox(&self, after: u64, batches: usize, bytes: usize) -> Result<Vec<Batch>, StoreFailure>;
@@ -46,9 +57,10 @@ pub(crate) trait Device: Send {
 }
 
 /// What there is to tell the user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Counts {
     pub(crate) unsent: Unsent,
     pub(crate) broken_records: u64,
     pub(crate) disputes: u64,
+    pub(crate) access: AccessStatus,
 }

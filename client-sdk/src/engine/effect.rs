@@ -1,5 +1,8 @@
 //! Everything that the engine may ask for.
 
+use std::collections::BTreeSet;
+
+use crdt_core::id::BatchId;
 use crdt_core::protocol::{Goodbye, Page, Receipt, Welcome};
 
 use super::ConnectionId;
@@ -19,7 +22,9 @@ pub enum Effect {
 /// What is to be done outside of the device's store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outward {
-    /// Ask the app for a token; answer with `TokenReady`. A later one replaces it.
+    /// Ask the app for a token, for the reason that
+    /// [`Engine::token_reason`](super::Engine::token_reason) gives; answer with `TokenReady`. A later one
+    /// replaces it.
     FetchToken,
     /// Connect; answer with `Connected` or `ConnectFailed`.
     Connect(ConnectionId),
@@ -53,7 +58,12 @@ pub enum StoreWork {
         round_trip_ms: u64,
     },
     /// Store receipts durably; answer with `ReceiptsStored`.
-    StoreReceipts(Vec<Receipt>),
+    StoreReceipts {
+        /// What came.
+        receipts: Vec<Receipt>,
+        /// The other batches that were sent and whose answers are not stored.
+        in_flight: BTreeSet<BatchId>,
+    },
     /// Apply a page and its cursors in one transaction; answer with `PageStored`.
     StorePage {
         /// The page's number in its session.
@@ -64,6 +74,8 @@ pub enum StoreWork {
     /// Make this database a replica of its own, since the server knows it as a copy; answer with
     /// `ReplicaRenewed`.
     RenewReplica,
+    /// Remove the database and everything in it, since the device was revoked; answer with `Wiped`.
+    Wipe,
     /// Read batches that were not answered; answer with `OutboxRead`.
     ReadOutbox {
         /// Those with greater numbers.

@@ -22,10 +22,14 @@ pub(super) enum Next {
     Retry { retry_after_ms: Option<u64> },
     /// Another attempt, after a long wait: the peer is not to be trusted with many.
     RetrySeldom,
-    /// Another attempt with a fresh token; somebody has to sign in when that has expired as well.
+    /// Another attempt at once, or when the server says: nothing is wrong.
+    Return { after_ms: u64 },
+    /// Another attempt with a fresh token; somebody has to sign in when that is not taken either.
     RefreshToken,
     /// Another attempt as a replica of its own; nothing when that does not help.
     RenewReplica,
+    /// The database is removed.
+    Wipe,
     /// Nothing, until somebody acts.
     Halt(SyncPhase),
 }
@@ -76,7 +80,7 @@ impl From<TokenFailure> for Ending {
 impl From<ConnectFailure> for Ending {
     fn from(failure: ConnectFailure) -> Self {
         let next = match failure.kind {
-            SyncErrorKind::SignIn => Next::Halt(SyncPhase::NeedsAuth),
+            SyncErrorKind::SignIn => Next::RefreshToken,
             SyncErrorKind::UpgradeRequired => Next::Halt(SyncPhase::UpgradeRequired),
             // No wait mends a wrong address or certificate, but a captive portal goes away.
             SyncErrorKind::Tls | SyncErrorKind::Configuration | SyncErrorKind::Protocol => {
@@ -87,6 +91,8 @@ impl From<ConnectFailure> for Ending {
             | SyncErrorKind::ServerBusy
             | SyncErrorKind::Superseded
             | SyncErrorKind::TokenUnavailable
+            | SyncErrorKind::Disabled
+            | SyncErrorKind::Revoked
             | SyncErrorKind::Refused
             | SyncErrorKind::DeviceFull
             | SyncErrorKind::DeviceStore => Next::Retry { retry_after_ms: failure.retry_after_ms },
@@ -114,6 +120,8 @@ impl From<StoreFailure> for Ending {
             | SyncErrorKind::Superseded
             | SyncErrorKind::Protocol
             | SyncErrorKind::TokenUnavailable
+            | SyncErrorKind::Disabled
+            | SyncErrorKind::Revoked
             | SyncErrorKind::Configuration => Next::RetrySeldom,
         };
         Self::new(failure.kind, failure.text, next)
@@ -130,8 +138,20 @@ impl From<Goodbye> for Ending {
                 let next = Next::Halt(SyncPhase::UpgradeRequired);
                 Self::new(SyncErrorKind::UpgradeRequired, text, next)
             }
-            GoodbyeCode::Unauthorized => Self::sign_in(text),
-            GoodbyeCode::TokenExpired => Self::new(SyncErrorKind::SignIn, text, Next::RefreshToken),
+            GoodbyeCode::Unauthorized | GoodbyeCode::TokenExpired => {
+                Self::new(SyncErrorKind::SignIn, text, Next::RefreshToken)
+            }
+            GoodbyeCode::AccessChanged => {
+                let after_ms = retry_after_ms.unwrap_or(0).min(backoff::RETRY_AFTER_MS_MAX);
+                Self::new(SyncErrorKind::ServerBusy, text, Next::Return { after_ms })
+            }
+            GoodbyeCode::MemberDisabled => {
+                Self::new(SyncErrorKind::Disabled, text, Next::Halt(SyncPhase::Disabled))
+            }
+            GoodbyeCode::DeviceRevoked => Self::new(SyncErrorKind::Revoked, text, Next::Wipe),
+            GoodbyeCode::RateLimited if retry_after_ms.is_none() => {
+                Self::new(SyncErrorKind::ServerBusy, text, Next::RetrySeldom)
+            }
             GoodbyeCode::Superseded => retry(SyncErrorKind::Superseded, text),
             GoodbyeCode::LeaseOutdated => {
                 Self::new(SyncErrorKind::Refused, text, Next::RenewReplica)
@@ -174,9 +194,17 @@ impl Engine {
         let retry_after_ms = match next {
             Next::Halt(phase) => return self.halt(turn, phase, kind, text),
             Next::RenewReplica => return self.renew(turn, kind, text),
+            Next::Wipe => return self.wipe(turn, kind, text),
+            // Once: a server that sends everybody away again and again is waited for like any other.
+            Next::Return { after_ms } if self.attempt == 0 => {
+                self.attempt = 1;
+                self.phase = Phase::Waiting { until: turn.now + after_ms, wish: Wish::Server };
+                return;
+            }
+            Next::Return { after_ms } => Some(after_ms),
             Next::RefreshToken => {
-                self.expired_tokens += 1;
-                if self.expired_tokens > 1 {
+                self.refused_tokens += 1;
+                if self.refused_tokens > 1 {
                     return self.halt(turn, SyncPhase::NeedsAuth, kind, text);
                 }
                 None
@@ -204,6 +232,13 @@ impl Engine {
         self.identity = Identity::Renewed;
         self.phase = Phase::Renewing;
         self.jobs.renew_replica();
+        turn.effects.push(Effect::Status(StatusChange::Failed { kind, text, retry_at: None }));
+    }
+
+    /// The device was revoked: what it holds goes at once, unsent work included.
+    fn wipe(&mut self, turn: &mut Turn<'_>, kind: SyncErrorKind, text: String) {
+        self.phase = Phase::Wiping;
+        self.jobs.wipe();
         turn.effects.push(Effect::Status(StatusChange::Failed { kind, text, retry_at: None }));
     }
 

@@ -15,6 +15,7 @@ use super::device::Device;
 use super::{
     Effect, Engine, Input, Nudge, Outward, Progress, StatusChange, StoreFailure, StoreWork,
 };
+use crate::config::TokenReason;
 use crate::driver::slot::{Outcome, SyncSlot};
 use crate::status::{SyncError, SyncPhase, SyncStatus};
 
@@ -71,6 +72,12 @@ impl SyncLoop {
         self.engine.is_synced()
     }
 
+    /// Why the app is asked for a token, when it is.
+    #[must_use]
+    pub const fn token_reason(&self) -> TokenReason {
+        self.engine.token_reason()
+    }
+
     /// What has been done since this was made.
     #[must_use]
     pub const fn progress(&self) -> Progress {
@@ -99,8 +106,9 @@ impl SyncLoop {
                 let (cursor, exceptions) = (hello.cursor, hello.exceptions);
                 Input::WelcomeStored { cursor, exceptions, fetch }
             }
-            StoreWork::StoreReceipts(receipts) => {
-                Input::ReceiptsStored { fetch: self.device.store_receipts(&receipts)? }
+            StoreWork::StoreReceipts { receipts, in_flight } => {
+                let fetch = self.device.store_receipts(&receipts, &in_flight)?;
+                Input::ReceiptsStored { fetch }
             }
             StoreWork::StorePage { number, page } => {
                 Input::PageStored { number, fetch: self.device.store_page(page)? }
@@ -108,6 +116,10 @@ impl SyncLoop {
             StoreWork::RenewReplica => {
                 self.device.renew_replica()?;
                 Input::ReplicaRenewed
+            }
+            StoreWork::Wipe => {
+                self.device.wipe()?;
+                Input::Wiped
             }
             StoreWork::ReadOutbox { after, batches, bytes } => {
                 Input::OutboxRead(self.device.outbox(after, batches, bytes)?)
@@ -222,6 +234,7 @@ impl Counting {
             | Input::Disconnected(..)
             | Input::Tick
             | Input::HelloReady(_)
+            | Input::Wiped
             | Input::OutboxRead(_)
             | Input::StoreFailed(_) => self,
         }

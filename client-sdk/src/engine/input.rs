@@ -54,6 +54,8 @@ pub enum Input {
     },
     /// The database is a replica of its own: new actors, the same batches.
     ReplicaRenewed,
+    /// The database is removed.
+    Wiped,
     /// What the outbox holds next, in its order.
     OutboxRead(Vec<Batch>),
     /// The store could not do what it was asked last; nothing of it was done.

@@ -4,7 +4,7 @@
 //! the next piece of work is handed out only when the one before is answered, and a session that ends takes
 //! what is still waiting with it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crdt_core::id::BatchId;
 use crdt_core::protocol::{Outcome, Page, Receipt, ScopeCursor, Welcome};
@@ -17,14 +17,16 @@ pub(super) enum Job {
     Hello,
     Welcome,
     Renewal,
-    Receipts { last: u64, batches: Vec<BatchId>, refused: Refused },
-    Page { number: u64, cursors: Vec<ScopeCursor>, head: u64, entries: u64 },
+    Wipe,
+    Receipts { last: u64, batches: Vec<BatchId>, rewriting: Rewriting },
+    Page { number: u64, cursors: Vec<ScopeCursor>, head: u64, entries: u64, dropped: Vec<String> },
     Outbox,
 }
 
-/// Whether a batch was refused, which may change batches that were sent.
+/// Whether batches that were sent may be written anew, and are then to be sent again: one was refused, or
+/// accepted in another form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum Rewriting {
     None,
     Some,
 }
@@ -63,12 +65,17 @@ impl Jobs {
         self.waiting.push_back(StoreWork::RenewReplica);
     }
 
+    pub(super) fn wipe(&mut self) {
+        self.waiting.push_back(StoreWork::Wipe);
+    }
+
     /// Receipts that wait together are stored together: each transaction costs a sync of the disk.
     pub(super) fn store_receipts(&mut self, receipts: Vec<Receipt>) {
-        if let Some(StoreWork::StoreReceipts(last)) = self.waiting.back_mut() {
+        if let Some(StoreWork::StoreReceipts { receipts: last, .. }) = self.waiting.back_mut() {
             last.extend(receipts);
         } else {
-            self.waiting.push_back(StoreWork::StoreReceipts(receipts));
+            let in_flight = BTreeSet::new();
+            self.waiting.push_back(StoreWork::StoreReceipts { receipts, in_flight });
         }
     }
 
@@ -121,27 +128,31 @@ impl Job {
         match work {
             StoreWork::PrepareHello { .. } => Self::Hello,
             StoreWork::StoreWelcome { .. } => Self::Welcome,
-            StoreWork::StoreReceipts(receipts) => Self::Receipts {
+            StoreWork::StoreReceipts { receipts, .. } => Self::Receipts {
                 last: receipts.last().map_or(0, |receipt| receipt.number),
                 batches: receipts.iter().map(|receipt| receipt.batch).collect(),
-                refused: Refused::among(receipts),
+                rewriting: Rewriting::after(receipts),
             },
             StoreWork::StorePage { number, page } => Self::Page {
                 number: *number,
                 cursors: page.cursors.clone(),
                 head: page.head,
                 entries: page.entries.len() as u64,
+                dropped: page.dropped.clone(),
             },
             StoreWork::RenewReplica => Self::Renewal,
+            StoreWork::Wipe => Self::Wipe,
             StoreWork::ReadOutbox { .. } => Self::Outbox,
         }
     }
 }
 
-impl Refused {
-    fn among(receipts: &[Receipt]) -> Self {
-        let refused =
-            receipts.iter().any(|receipt| matches!(receipt.outcome, Outcome::Refused { .. }));
-        if refused { Self::Some } else { Self::None }
+impl Rewriting {
+    fn after(receipts: &[Receipt]) -> Self {
+        let rewrites = |receipt: &Receipt| match receipt.outcome {
+            Outcome::Refused { .. } | Outcome::Already { .. } => true,
+            Outcome::Accepted { .. } => false,
+        };
+        if receipts.iter().any(rewrites) { Self::Some } else { Self::None }
     }
 }

@@ -9,7 +9,7 @@ use crdt_core::limits;
 use crdt_core::protocol::{Ack, Batch, Fetch, Message, PagePart, Push, Receipt, Staged, Welcome};
 
 use super::ConnectionId;
-use super::jobs::{Job, Jobs, Refused};
+use super::jobs::{Job, Jobs, Rewriting};
 use super::standing::Standing;
 
 /// A session after its welcome.
@@ -29,6 +29,8 @@ pub(super) struct Live {
     receipt: Marks,
     in_flight: BTreeMap<BatchId, InFlight>,
     outbox: Outbox,
+    /// Whether batches may still be written anew, once what is under way is answered.
+    rewriting: Rewriting,
     /// What was asked for in this session: a document that cannot be applied is asked for once.
     fetched: BTreeSet<u64>,
 }
@@ -96,6 +98,7 @@ impl Live {
             receipt: Marks { received: receipt_last, stored: receipt, acknowledged: receipt },
             in_flight: BTreeMap::new(),
             outbox: Outbox { sent: 0, knowledge: Knowledge::Unread },
+            rewriting: Rewriting::None,
             fetched: BTreeSet::new(),
         }
     }
@@ -148,6 +151,15 @@ impl Live {
         Ok(())
     }
 
+    /// The batches under way beside those that are answered by `receipts`.
+    pub(super) fn in_flight_beside(&self, receipts: &[Receipt]) -> BTreeSet<BatchId> {
+        let mut others: BTreeSet<BatchId> = self.in_flight.keys().copied().collect();
+        for receipt in receipts {
+            others.remove(&receipt.batch);
+        }
+        others
+    }
+
     /// The welcome is stored.
     pub(super) fn welcome_stored(&mut self, standing: Standing, fetch: &[u64]) -> Vec<Message> {
         self.standing = Some(standing);
@@ -158,25 +170,33 @@ impl Live {
     /// Receipts or a page are stored.
     pub(super) fn stored(&mut self, job: Job, fetch: &[u64]) -> Vec<Message> {
         match job {
-            Job::Receipts { last, batches, refused } => {
+            Job::Receipts { last, batches, rewriting } => {
                 self.receipt.stored = last;
                 for batch in batches {
                     self.in_flight.remove(&batch);
                 }
-                if refused == Refused::Some {
-                    // Batches that depended on it were written anew, under numbers that were sent before.
+                if rewriting == Rewriting::Some {
+                    self.rewriting = rewriting;
+                }
+                if self.rewriting == Rewriting::Some {
+                    // Batches that depended on it are written anew, under numbers that were sent before: at
+                    // the latest with the answer to the last that is under way.
                     self.outbox.sent = 0;
                     self.edited();
                 }
+                if self.in_flight.is_empty() {
+                    self.rewriting = Rewriting::None;
+                }
             }
-            Job::Page { number, cursors, head, .. } => {
+            Job::Page { number, cursors, head, dropped, .. } => {
                 self.page.stored = number;
                 self.head = self.head.max(head);
                 if let Some(standing) = &mut self.standing {
                     standing.move_to(&cursors);
+                    standing.drop_scopes(&dropped);
                 }
             }
-            Job::Hello | Job::Welcome | Job::Renewal | Job::Outbox => {}
+            Job::Hello | Job::Welcome | Job::Renewal | Job::Wipe | Job::Outbox => {}
         }
         self.fetch(fetch)
     }

@@ -4,6 +4,7 @@ use crdt_core::id::Epoch;
 
 use super::ConnectionId;
 use super::live::Live;
+use super::token::TokenWatch;
 use crate::status::SyncPhase;
 
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(super) enum Phase {
     Halted(SyncPhase),
     /// The database is a copy, and is made a replica of its own.
     Renewing,
+    /// The device was revoked, and the database is being removed.
+    Wiping,
     /// The app is asked for a token.
     FetchingToken { deadline: u64 },
     /// The connection is being made.
@@ -25,7 +28,7 @@ pub(super) enum Phase {
     /// The hello is sent.
     Welcoming { connection: ConnectionId, said: Said, deadline: u64 },
     /// The welcome has come.
-    Live { live: Box<Live>, pulse: Pulse },
+    Live { live: Box<Live>, pulse: Pulse, token: TokenWatch },
 }
 
 /// Whose wish it is to wait.
@@ -101,6 +104,7 @@ impl Phase {
             Self::Waiting { .. } => SyncPhase::Offline,
             Self::Halted(phase) => *phase,
             Self::Renewing
+            | Self::Wiping
             | Self::FetchingToken { .. }
             | Self::Connecting { .. }
             | Self::Greeting { .. }
@@ -117,6 +121,7 @@ impl Phase {
             | Self::Waiting { .. }
             | Self::Halted(_)
             | Self::Renewing
+            | Self::Wiping
             | Self::FetchingToken { .. } => None,
             Self::Connecting { connection, .. }
             | Self::Greeting { connection, .. }
@@ -128,13 +133,16 @@ impl Phase {
     /// When time itself asks for something.
     pub(super) fn deadline(&self) -> Option<u64> {
         match self {
-            Self::Stopped | Self::Halted(_) | Self::Renewing => None,
+            Self::Stopped | Self::Halted(_) | Self::Renewing | Self::Wiping => None,
             Self::Waiting { until, .. } => Some(*until),
             Self::FetchingToken { deadline }
             | Self::Connecting { deadline, .. }
             | Self::Greeting { deadline, .. }
             | Self::Welcoming { deadline, .. } => Some(*deadline),
-            Self::Live { pulse, .. } => Some(pulse.deadline()),
+            Self::Live { pulse, token, .. } => {
+                let pulse = pulse.deadline();
+                Some(token.deadline().map_or(pulse, |token| token.min(pulse)))
+            }
         }
     }
 }

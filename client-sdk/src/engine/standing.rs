@@ -28,6 +28,13 @@ impl Standing {
         self.exceptions.extend(some.into_iter().map(|at| (at.scope.clone(), at.cursor)));
     }
 
+    /// Scopes are gone.
+    pub(super) fn drop_scopes(&mut self, dropped: &[String]) {
+        for scope in dropped {
+            self.exceptions.remove(scope);
+        }
+    }
+
     /// Whether everything up to `head` has come, whole.
     pub(super) fn reaches(&self, head: u64) -> bool {
         let reached = |cursor: &Cursor| cursor.from.is_none() && cursor.position >= head;
@@ -53,5 +60,9 @@ mod tests {
         assert!(standing.reaches(9) && !standing.reaches(10));
         standing.move_to(&[scope("", Cursor::at(12))]);
         assert!(standing.reaches(12));
+        standing.move_to(&[scope("team:b", Cursor::at(3))]);
+        assert!(!standing.reaches(12));
+        standing.drop_scopes(&["team:b".to_owned()]);
+        assert!(standing.reaches(12), "a scope that is gone holds nothing up");
     }
 }

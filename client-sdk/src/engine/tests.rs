@@ -2,7 +2,9 @@
 
 mod ending;
 mod hostile;
+mod refusals;
 mod session;
+mod tokens;
 
 use crdt_core::id::{BatchId, Epoch, Lease, MemberId, ReplicaId};
 use crdt_core::protocol::{
@@ -42,6 +44,8 @@ struct FakeStore {
     fetch: Vec<u64>,
     /// How often the database was made a replica of its own.
     renewals: u32,
+    /// How often the database was removed.
+    wipes: u32,
     /// Work that is not answered at once.
     pending: Option<StoreWork>,
     speed: Speed,
@@ -192,7 +196,7 @@ impl FakeStore {
                 let exceptions = self.exceptions.clone();
                 Input::WelcomeStored { cursor: self.cursor, exceptions, fetch }
             }
-            StoreWork::StoreReceipts(receipts) => {
+            StoreWork::StoreReceipts { receipts, .. } => {
                 self.store(&receipts);
                 Input::ReceiptsStored { fetch: std::mem::take(&mut self.fetch) }
             }
@@ -203,6 +207,10 @@ impl FakeStore {
             StoreWork::RenewReplica => {
                 self.renewals += 1;
                 Input::ReplicaRenewed
+            }
+            StoreWork::Wipe => {
+                self.wipes += 1;
+                Input::Wiped
             }
             StoreWork::ReadOutbox { after, batches, .. } => {
                 let rest = self.unsent.iter().filter(|batch| batch.number > after);
@@ -231,6 +239,9 @@ impl FakeStore {
             cursor: self.cursor,
             exceptions: self.exceptions.clone(),
             client: "test".into(),
+            policy_version: 0,
+            device: crdt_core::id::DeviceId([7; 16]),
+            device_name: String::new(),
         }
     }
 }
@@ -251,6 +262,11 @@ fn welcome(head: u64) -> Welcome {
         member: MemberId::from_source_key("member", "maria"),
         member_name: "Maria".into(),
         policy_version: 1,
+        policy: None,
+        standing: crdt_core::policy::Standing::unlisted(MemberId::from_source_key(
+            "member", "maria",
+        )),
+        token_expires: Timestamp::from_millis(4_000_000_000_000),
     }
 }
 
@@ -262,18 +278,28 @@ fn batch(number: u64) -> Batch {
 
 fn accepted(number: u64, batch: &Batch) -> Receipt {
     let outcome = Outcome::Accepted { position: number, documents: Vec::new() };
-    Receipt { number, batch: batch.id, outcome }
+    Receipt { number, batch: batch.id, outcome, policy_version: 1 }
 }
 
 fn refused(number: u64, batch: &Batch) -> Receipt {
-    let reason =
-        Refusal { code: "forbidden".into(), text: "not yours".into(), document: None, field: None };
-    Receipt { number, batch: batch.id, outcome: Outcome::Refused { reasons: vec![reason] } }
+    let reason = Refusal {
+        code: "forbidden".into(),
+        text: "not yours".into(),
+        document: None,
+        field: None,
+        rule: None,
+    };
+    Receipt {
+        number,
+        batch: batch.id,
+        outcome: Outcome::Refused { reasons: vec![reason] },
+        policy_version: 1,
+    }
 }
 
 fn page(cursor: Cursor, head: u64) -> Page {
     let cursors = vec![ScopeCursor { scope: String::new(), cursor }];
-    Page { cursors, entries: Vec::new(), authors: Vec::new(), head }
+    Page { cursors, entries: Vec::new(), authors: Vec::new(), head, dropped: Vec::new() }
 }
 
 fn farewell(code: GoodbyeCode, retry_after_ms: Option<u64>) -> Message {

@@ -3,18 +3,21 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crdt_core::id::{BatchId, RecordId};
+use crdt_core::id::{BatchId, DocumentId, RecordId};
+use crdt_core::record::document::Purpose;
 use crdt_core::record::{Action, Cells, Change, DELETED, Live, Value, hydrate};
 use crdt_core::schema::{Entity, Schema};
 use crdt_core::time::Timestamp;
 use rusqlite::{Connection, Row};
 use serde_json::Value as Json;
 
-use super::document::HeldRecord;
+use super::accounting::{self, Count};
+use super::document::{HeldRecord, Wanted, identity};
 use super::outbox::{BatchChange, OutboxRow, cells_of};
 use super::projection::CREATED_AT;
+use super::withheld::Verdict;
 use super::{Session, fixed};
-use crate::dispute::{Dispute, DisputeKind, DisputeReason, Tried};
+use crate::dispute::{Dispute, DisputeKind, Tried};
 use crate::error::StoreError;
 use crate::plain::to_plain;
 
@@ -36,12 +39,40 @@ pub(crate) fn tried(
         let Ok(read) = change.stored.read(entity, now) else { continue };
         let record = change.id.record;
         let tried = by_record.entry(record).or_insert_with(|| Tried::new(record, &change.entity));
-        note(tried, &read, now);
+        note(tried, &read);
+    }
+    for tried in by_record.values_mut().filter(|tried| !tried.typed.is_empty()) {
+        let own = || changes.iter().filter(|change| change.id.record == tried.record);
+        let mut said = BTreeMap::new();
+        for document in own().map(|change| change.document).collect::<BTreeSet<_>>() {
+            let rows = || own().filter(|c| c.document == document).map(|c| c.stored.row);
+            let (Some(first), Some(last)) = (rows().min(), rows().max()) else { continue };
+            for text in tried.typed.keys() {
+                let before = text_before(connection, document, first, text);
+                let after = text_before(connection, document, last + 1, text);
+                said.extend(before.zip(after).map(|said| (text.clone(), said)));
+            }
+        }
+        for (text, (before, after)) in said {
+            tried.old.insert(text.clone(), Json::String(before));
+            tried.texts.insert(text, after);
+        }
     }
     Ok(by_record.into_values().collect())
 }
 
-fn note(tried: &mut Tried, change: &Change, now: &Cells) {
+/// What a text says without the unanswered changes from `row` on; nothing when the document is not here.
+fn text_before(connection: &Connection, document: i64, row: i64, text: &str) -> Option<String> {
+    let (record, section) = identity(connection, document).ok()??;
+    let record = HeldRecord::read_cells(connection, record).ok()??;
+    let held = record.documents.get(&section).filter(|held| !held.gone)?;
+    if !held.cells.live(text).iter().any(|op| matches!(op.value, Live::Text(_))) {
+        return None;
+    }
+    held.load(connection, Purpose::Text, Wanted::Before(row)).ok()?.text(text).ok()
+}
+
+fn note(tried: &mut Tried, change: &Change) {
     if change.as_seed().is_some() {
         return;
     }
@@ -63,12 +94,11 @@ fn note(tried: &mut Tried, change: &Change, now: &Cells) {
                 let total = tried.increments.entry(op.key.clone()).or_insert(0);
                 *total = total.saturating_add(*by);
             }
-            Action::Insert { .. } | Action::Erase { .. } | Action::MakeText => {
-                let says = now.live(&op.key).iter().find_map(|live| match &live.value {
-                    Live::Text(contents) => Some(contents.clone()),
-                    Live::Scalar(_) => None,
-                });
-                tried.texts.insert(op.key.clone(), says.unwrap_or_default());
+            Action::Insert { text, .. } => {
+                tried.typed.entry(op.key.clone()).or_default().push_str(text);
+            }
+            Action::Erase { .. } | Action::MakeText => {
+                tried.typed.entry(op.key.clone()).or_default();
             }
         }
     }
@@ -91,19 +121,20 @@ pub(crate) fn insert(
     session: &mut Session<'_>,
     row: &OutboxRow,
     kind: DisputeKind,
-    reasons: &[DisputeReason],
+    verdict: &Verdict,
     tried: &[Tried],
 ) -> Result<(), StoreError> {
     let records: Vec<String> = tried.iter().map(|tried| tried.record.to_string()).collect();
-    let sql = "INSERT INTO dispute (batch, kind, created_at, records, reasons, tried)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-               ON CONFLICT (batch) DO UPDATE SET kind = excluded.kind, reasons = excluded.reasons";
+    let sql = "INSERT INTO dispute
+                   (batch, kind, created_at, records, policy_version, reasons, tried)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     session.tx.prepare_cached(sql)?.execute((
         &row.batch.0,
         kind_word(kind),
         row.stamp.time.as_millis(),
         Json::from(records).to_string(),
-        text(&reasons)?,
+        verdict.policy_version.map(u64::cast_signed),
+        text(&verdict.reasons)?,
         text(&tried)?,
     ))?;
     let disputed = std::sync::Arc::make_mut(&mut session.state.disputed);
@@ -116,10 +147,12 @@ pub(crate) fn insert(
 pub(crate) fn update_reasons(
     session: &mut Session<'_>,
     batch: &BatchId,
-    reasons: &[DisputeReason],
+    verdict: &Verdict,
 ) -> Result<bool, StoreError> {
-    let sql = "UPDATE dispute SET kind = ?2, reasons = ?3 WHERE batch = ?1";
-    let values = (&batch.0, kind_word(DisputeKind::Refused), text(&reasons)?);
+    let sql = "UPDATE dispute SET kind = ?2, reasons = ?3, policy_version = ?4 WHERE batch = ?1";
+    let version = verdict.policy_version.map(u64::cast_signed);
+    let kind = kind_word(DisputeKind::Refused);
+    let values = (&batch.0, kind, text(&verdict.reasons)?, version);
     let found = session.tx.prepare_cached(sql)?.execute(values)? > 0;
     if found {
         session.changes.table("dispute");
@@ -145,8 +178,21 @@ pub(crate) fn find(
     connection: &Connection,
     batch: &BatchId,
 ) -> Result<Option<Dispute>, StoreError> {
-    Ok(list(connection)?.into_iter().find(|dispute| dispute.batch == *batch))
+    let sql = format!("SELECT {COLUMNS} FROM dispute WHERE batch = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([&batch.0])?;
+    rows.next()?.map(read).transpose()
 }
+
+/// The dispute of this id.
+pub(crate) fn by_id(connection: &Connection, id: i64) -> Result<Option<Dispute>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM dispute WHERE id = ?1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([id])?;
+    rows.next()?.map(read).transpose()
+}
+
+const COLUMNS: &str = "id, batch, kind, created_at, reasons, tried, policy_version";
 
 fn remove(session: &mut Session<'_>, id: i64) -> Result<(), StoreError> {
     session.tx.prepare_cached("DELETE FROM dispute WHERE id = ?1")?.execute([id])?;
@@ -165,22 +211,52 @@ pub(crate) fn erase(session: &mut Session<'_>, record: RecordId) -> Result<(), S
         dispute.tried.retain(|tried| tried.record != record);
         if dispute.tried.is_empty() {
             remove(session, dispute.id)?;
+            accounting::add(&session.tx, Count::Erased, 1)?;
         } else if dispute.tried.len() < before {
-            let records: Vec<String> =
-                dispute.tried.iter().map(|tried| tried.record.to_string()).collect();
-            let sql = "UPDATE dispute SET records = ?2, tried = ?3 WHERE id = ?1";
-            let values = (dispute.id, Json::from(records).to_string(), text(&dispute.tried)?);
-            session.tx.prepare_cached(sql)?.execute(values)?;
+            store_tried(session, &dispute)?;
         }
     }
     session.state.disputed = std::sync::Arc::new(disputed_records(&session.tx)?);
     Ok(())
 }
 
+/// A document has left the device: disputes keep what their user tried, and nothing that others wrote.
+pub(crate) fn leave(session: &mut Session<'_>, id: &DocumentId) -> Result<(), StoreError> {
+    if !session.state.disputed.contains(&id.record) {
+        return Ok(());
+    }
+    let schema = session.schema();
+    for mut dispute in list(&session.tx)? {
+        let before = dispute.clone();
+        for tried in dispute.tried.iter_mut().filter(|tried| tried.record == id.record) {
+            let entity = schema.entity(&tried.entity);
+            let elsewhere = |key: &str| {
+                let field = entity.and_then(|entity| entity.field(key));
+                field.is_some_and(|field| field.section != id.section)
+            };
+            tried.old.retain(|key, _| elsewhere(key));
+            tried.texts.retain(|key, _| elsewhere(key));
+        }
+        if dispute != before {
+            store_tried(session, &dispute)?;
+        }
+    }
+    Ok(())
+}
+
+fn store_tried(session: &mut Session<'_>, dispute: &Dispute) -> Result<(), StoreError> {
+    let records: Vec<String> = dispute.tried.iter().map(|tried| tried.record.to_string()).collect();
+    let sql = "UPDATE dispute SET records = ?2, tried = ?3 WHERE id = ?1";
+    let values = (dispute.id, Json::from(records).to_string(), text(&dispute.tried)?);
+    session.tx.prepare_cached(sql)?.execute(values)?;
+    session.changes.table("dispute");
+    Ok(())
+}
+
 /// Every dispute in the order in which they came.
 pub(crate) fn list(connection: &Connection) -> Result<Vec<Dispute>, StoreError> {
-    let sql = "SELECT id, batch, kind, created_at, reasons, tried FROM dispute ORDER BY id";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!("SELECT {COLUMNS} FROM dispute ORDER BY id");
+    let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut disputes = Vec::new();
     while let Some(row) = rows.next()? {
@@ -201,6 +277,7 @@ fn read(row: &Row<'_>) -> Result<Dispute, StoreError> {
         created_at: Timestamp::from_millis(row.get(3)?),
         reasons: serde_json::from_str(&row.get::<_, String>(4)?).map_err(malformed)?,
         tried: serde_json::from_str(&row.get::<_, String>(5)?).map_err(malformed)?,
+        policy_version: row.get::<_, Option<i64>>(6)?.map(i64::cast_unsigned),
     })
 }
 

@@ -257,6 +257,7 @@ impl Held {
             .filter(|change| match wanted {
                 Wanted::Everything => true,
                 Wanted::Accepted => change.state != PENDING || self.promoted.contains(&change.row),
+                Wanted::Before(row) => change.state != PENDING || change.row < row,
             })
             .map(|change| &change.bytes[..]);
         let fresh = self
@@ -321,6 +322,8 @@ pub(crate) enum Wanted {
     Everything,
     /// Only those that the server has.
     Accepted,
+    /// Those that the server has, and the unanswered ones that were stored before this row.
+    Before(i64),
 }
 
 /// The record of a document that the server numbered.

@@ -2,6 +2,7 @@
 //! aside and asked for whole, while every other record keeps syncing.
 
 mod changes;
+pub(crate) mod purge;
 mod whole;
 
 use std::collections::btree_map::Entry as Place;
@@ -66,7 +67,12 @@ impl From<crdt_core::record::DocumentError> for Misfit {
 pub(crate) fn apply(session: &mut Session<'_>, page: &Page) -> Result<PageApplied, StoreError> {
     adopt_authors(session, page)?;
     let schema = session.schema();
-    let mut applying = Applying { schema, records: BTreeMap::new(), misfits: BTreeSet::new() };
+    let mut applying = Applying {
+        schema,
+        records: BTreeMap::new(),
+        misfits: BTreeSet::new(),
+        removed: BTreeSet::new(),
+    };
     let mut fitting = BTreeSet::new();
     for entry in &page.entries {
         match applying.entry(session, entry) {
@@ -77,6 +83,15 @@ pub(crate) fn apply(session: &mut Session<'_>, page: &Page) -> Result<PageApplie
     }
     let records = applying.save(session)?;
     scope::advance(&session.tx, &page.cursors)?;
+    scope::drop_scopes(&session.tx, &page.dropped)?;
+    if !page.dropped.is_empty() {
+        session.changes.table("scope");
+        purge::mark_scope(&session.tx)?;
+    }
+    if !applying.removed.is_empty() {
+        purge::forget_empty_batches(&session.tx)?;
+        purge::mark(&session.tx, &applying.removed)?;
+    }
     forget_broken(&session.tx, &fitting, &applying.misfits)?;
     let fetch = note_broken(&session.tx, &applying.misfits)?;
     Ok(PageApplied { fetch, records, broken: broken(&session.tx)? })
@@ -86,6 +101,8 @@ struct Applying {
     schema: Arc<Schema>,
     records: BTreeMap<RecordId, HeldRecord>,
     misfits: BTreeSet<u64>,
+    /// The entities of records that were removed, as a whole or in part.
+    removed: BTreeSet<String>,
 }
 
 impl Applying {
@@ -176,8 +193,8 @@ impl Applying {
         }
     }
 
-    /// The document is in none of the device's scopes any more. What was written to it and not answered
-    /// stays in the outbox.
+    /// The document is in none of the device's scopes any more: everything that the file holds of it goes,
+    /// but what was written to it and not answered, which stays in the outbox.
     fn leave(&mut self, session: &mut Session<'_>, number: u64) -> Result<(), Misfit> {
         let Some(id) = self.numbered(session, number)? else { return Ok(()) };
         self.locate(session, number, None)?;
@@ -186,12 +203,16 @@ impl Applying {
             Some(held) => held.has_pending(&session.tx)?,
             None => return Ok(()),
         };
+        self.removed.insert(record.entity.clone());
+        // It may hold values of any section.
+        undo::remove(&session.tx, id.record)?;
+        dispute::leave(session, &id)?;
         if !pending {
             record.remove(&session.tx, &id.section)?;
             return Ok(());
         }
         let row = record.documents.get(&id.section).and_then(|held| held.row);
-        let sql = "DELETE FROM change WHERE document = ?1 AND state != 0 AND batch IS NULL";
+        let sql = "DELETE FROM change WHERE document = ?1 AND state != 0";
         session.tx.prepare_cached(sql)?.execute([row])?;
         session.tx.prepare_cached("DELETE FROM _snapshot WHERE document = ?1")?.execute([row])?;
         if let Some(held) = record.documents.get_mut(&id.section) {
@@ -213,26 +234,29 @@ impl Applying {
                 None => return Ok(dispute::erase(session, id)?),
             },
         };
+        self.removed.insert(record.entity.clone());
         let sections: Vec<_> = record.documents.keys().cloned().collect();
         for section in sections {
             record.remove(&session.tx, &section)?;
         }
-        let sql = "DELETE FROM outbox
-                   WHERE NOT EXISTS (SELECT 1 FROM change WHERE change.batch = outbox.number)";
-        session.tx.prepare_cached(sql)?.execute([])?;
+        outbox::erase_empty(session)?;
         undo::remove(&session.tx, id)?;
         Ok(dispute::erase(session, id)?)
     }
 
     /// Saves what the page changed, in the order of rows: pages of the tables are then written once.
     fn save(&mut self, session: &mut Session<'_>) -> Result<usize, StoreError> {
-        let mut order: Vec<(Option<i64>, RecordId)> = self
+        let mut order: Vec<(bool, Option<i64>, RecordId)> = self
             .records
             .values()
-            .map(|record| (record.documents.values().filter_map(|held| held.row).min(), record.id))
+            .map(|record| {
+                let row = record.documents.values().filter_map(|held| held.row).min();
+                (record.main().is_some(), row, record.id)
+            })
             .collect();
-        order.sort_unstable_by_key(|(row, id)| (row.is_none(), *row, *id));
-        for (_, id) in &order {
+        // What leaves comes first: its row's number may be given to what is new in the same page.
+        order.sort_unstable_by_key(|(stays, row, id)| (*stays, row.is_none(), *row, *id));
+        for (_, _, id) in &order {
             if let Some(record) = self.records.get_mut(id) {
                 // A new document that did not fit has nothing to store.
                 record.documents.retain(|_, held| held.row.is_some() || !held.cells.is_empty());

@@ -1,9 +1,13 @@
 //! What the store knows about itself: who it is, where it stands with the server.
 
-use crdt_core::id::{ActorId, Epoch, Lease, MemberId, ReplicaId};
+use std::collections::BTreeSet;
+
+use crdt_core::id::{ActorId, DeviceId, Epoch, Lease, MemberId, ReplicaId};
+use crdt_core::policy::Standing;
 use crdt_core::time::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, ToSql};
+use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
 
@@ -92,6 +96,69 @@ impl Meta {
         put(connection, "policy_version", &self.policy_version.cast_signed())?;
         put(connection, "backed_up_to", &self.backed_up_to.cast_signed())
     }
+}
+
+/// What the last welcome granted this member.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Grant {
+    /// The policy's version and text, when the device has the one in force.
+    pub(crate) policy: Option<(u64, String)>,
+    /// What the directory says of the member; nothing before the first welcome.
+    pub(crate) standing: Option<Standing>,
+    /// When the session's token ends, by the server's clock.
+    pub(crate) token_expires: Option<Timestamp>,
+}
+
+/// A standing as the table holds it; whose it is stands in a row of its own.
+#[derive(Serialize, Deserialize)]
+struct StoredStanding {
+    role: Option<String>,
+    territories: BTreeSet<String>,
+    teams: BTreeSet<String>,
+    region: Option<String>,
+    active: bool,
+}
+
+impl Grant {
+    pub(crate) fn read(connection: &Connection, member: MemberId) -> Result<Self, StoreError> {
+        let version = number(connection, "policy_held")?.map(i64::cast_unsigned);
+        let stored = text(connection, "standing")?.map(|text| serde_json::from_str(&text));
+        let stored = stored.transpose().map_err(|_| StoreError::Malformed("standing"))?;
+        Ok(Self {
+            policy: version.zip(text(connection, "policy")?),
+            standing: stored.map(|stored: StoredStanding| Standing {
+                member,
+                role: stored.role,
+                territories: stored.territories,
+                teams: stored.teams,
+                region: stored.region,
+                active: stored.active,
+            }),
+            token_expires: number(connection, "token_expires")?.map(Timestamp::from_millis),
+        })
+    }
+
+    pub(crate) fn write(&self, connection: &Connection) -> Result<(), StoreError> {
+        let policy = self.policy.as_ref();
+        let stored = self.standing.clone().map(|standing| StoredStanding {
+            role: standing.role,
+            territories: standing.territories,
+            teams: standing.teams,
+            region: standing.region,
+            active: standing.active,
+        });
+        let stored = stored.map(|stored| serde_json::to_string(&stored)).transpose();
+        let stored = stored.map_err(|_| StoreError::Malformed("standing"))?;
+        put(connection, "policy_held", &policy.map(|(version, _)| version.cast_signed()))?;
+        put(connection, "policy", &policy.map(|(_, text)| text))?;
+        put(connection, "standing", &stored)?;
+        put(connection, "token_expires", &self.token_expires.map(|at| at.as_millis()))
+    }
+}
+
+/// The device's id, when one was made for the file.
+pub(crate) fn device(connection: &Connection) -> Result<Option<DeviceId>, StoreError> {
+    Ok(bytes::<16>(connection, "device")?.map(DeviceId))
 }
 
 /// Writes one row of the table.

@@ -61,6 +61,8 @@ impl Opening {
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         connection.pragma_update(None, "journal_size_limit", JOURNAL_BYTES_MAX)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
+        // What is deleted is overwritten: a record that left is not to be found in free space.
+        connection.pragma_update(None, "secure_delete", true)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         migrate::migrate(&mut connection)?;
         if let Some(pages) = self.max_page_count {

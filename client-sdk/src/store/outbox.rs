@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crdt_core::id::{BatchId, ChangeHash, DocumentId, MemberId, RecordId, ReplicaId, Section};
+use crdt_core::id::{BatchId, ChangeHash, DocumentId, MemberId, ReplicaId};
 use crdt_core::limits;
 use crdt_core::protocol::{Batch, DocumentChanges, DocumentRef, Identity, SentChange};
 use crdt_core::record::Cells;
 use crdt_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::accounting::{self, Count};
 use super::document::{StoredChange, record_of, section_of};
-use super::{Author, Session, State, fixed};
+use super::{Author, Session, State, fixed, withheld};
 use crate::error::StoreError;
 use crate::unsent::Unsent;
 
@@ -167,16 +168,24 @@ pub(crate) fn to_send(
 ) -> Result<Vec<Batch>, StoreError> {
     let mut batches = Vec::new();
     let mut bytes = 0;
-    let after = i64::try_from(after).unwrap_or(i64::MAX);
-    for row in unsent_rows(connection, after, batches_max.min(limits::PUSH_BATCHES_MAX))? {
-        let batch = rebuild(connection, state, &row)?;
-        bytes += batch.byte_len();
-        if bytes > bytes_max && !batches.is_empty() {
-            break;
+    let mut after = i64::try_from(after).unwrap_or(i64::MAX);
+    let batches_max = batches_max.min(limits::PUSH_BATCHES_MAX);
+    let withheld = withheld::all(connection)?;
+    loop {
+        // What is withheld holds up nothing that stands behind it.
+        let rows = unsent_rows(connection, after, batches_max.max(1))?;
+        let Some(last) = rows.last() else { return Ok(batches) };
+        after = last.number;
+        for row in rows.iter().filter(|row| !withheld.contains(&row.number)) {
+            let batch = rebuild(connection, state, row)?;
+            bytes += batch.byte_len();
+            let full = bytes > bytes_max && !batches.is_empty();
+            if full || batches.len() >= batches_max {
+                return Ok(batches);
+            }
+            batches.push(batch);
         }
-        batches.push(batch);
     }
-    Ok(batches)
 }
 
 fn rebuild(connection: &Connection, state: &State, row: &OutboxRow) -> Result<Batch, StoreError> {
@@ -244,9 +253,11 @@ pub(crate) fn accept(
     position: u64,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE outbox SET state = 1, position = ?2, accepted_at = ?3 WHERE number = ?1";
+    let sql = "UPDATE outbox SET state = 1, position = ?2, accepted_at = ?3, hold = 0
+               WHERE number = ?1";
     let values = (number, position.cast_signed(), now.as_millis());
     session.tx.prepare_cached(sql)?.execute(values)?;
+    accounting::add(&session.tx, Count::Accepted, 1)?;
     session.changes.table("outbox");
     Ok(())
 }
@@ -254,6 +265,17 @@ pub(crate) fn accept(
 /// Takes a batch out of the outbox; its changes were taken out before.
 pub(crate) fn remove(session: &mut Session<'_>, number: i64) -> Result<(), StoreError> {
     session.tx.prepare_cached("DELETE FROM outbox WHERE number = ?1")?.execute([number])?;
+    session.changes.table("outbox");
+    Ok(())
+}
+
+/// Takes the batches out of which an erasure left nothing: they are counted nowhere any more.
+pub(crate) fn erase_empty(session: &mut Session<'_>) -> Result<(), StoreError> {
+    let sql = "DELETE FROM outbox WHERE state = 0
+               AND NOT EXISTS (SELECT 1 FROM change WHERE change.batch = outbox.number)";
+    let erased = session.tx.prepare_cached(sql)?.execute([])?;
+    let count = i64::try_from(erased).unwrap_or(i64::MAX);
+    accounting::add(&session.tx, Count::Erased, count)?;
     session.changes.table("outbox");
     Ok(())
 }
@@ -271,6 +293,8 @@ pub(crate) fn prune(
                WHERE state = 1 AND (position <= ?1 OR accepted_at <= ?2) ORDER BY number LIMIT ?3";
     let backed_up = session.state.meta.backed_up_to.cast_signed();
     let old = now.as_millis().saturating_sub(KEPT_MS_MAX);
+    let resolved = "DELETE FROM resolution WHERE resolved_at <= ?1";
+    session.tx.prepare_cached(resolved)?.execute([old])?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = session.tx.prepare_cached(sql)?;
     let numbers = statement.query_map((backed_up, old, limit), |row| row.get(0))?;
@@ -290,6 +314,8 @@ pub(crate) fn send_again(session: &mut Session<'_>, position: u64) -> Result<usi
     let sql = "UPDATE outbox SET state = 0, position = NULL, accepted_at = NULL
                WHERE state = 1 AND position > ?1";
     let again = session.tx.prepare_cached(sql)?.execute([position.cast_signed()])?;
+    let count = i64::try_from(again).unwrap_or(i64::MAX);
+    accounting::add(&session.tx, Count::Accepted, count.saturating_neg())?;
     Ok(again)
 }
 
@@ -332,12 +358,4 @@ pub(crate) fn later_on(
     let mut statement = connection.prepare_cached(sql)?;
     let found = statement.query_map((document, after), |row| row.get(0))?;
     Ok(found.collect::<Result<_, _>>()?)
-}
-
-/// The documents of a batch, and their records.
-pub(crate) fn documents_of(changes: &[BatchChange]) -> BTreeMap<i64, (RecordId, Section)> {
-    changes
-        .iter()
-        .map(|change| (change.document, (change.id.record, change.id.section.clone())))
-        .collect()
 }

@@ -1,15 +1,17 @@
 //! The server's answers to batches: accepted, accepted before, refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crdt_core::id::{BatchId, ChangeHash, RecordId};
 use crdt_core::protocol::{AcceptedDocument, Outcome, Receipt, Refusal};
 use crdt_core::time::Timestamp;
 
+use super::accounting::{self, Count};
 use super::document::{HeldRecord, PENDING};
 use super::outbox::{BatchChange, OutboxRow};
-use super::{Session, dispute, incoming, outbox, rollback};
-use crate::dispute::{DisputeKind, DisputeReason};
+use super::withheld::{self, Hold, Verdict};
+use super::{Session, dispute, incoming, outbox, rebase};
+use crate::dispute::DisputeReason;
 use crate::error::StoreError;
 
 /// What became of receipts.
@@ -23,12 +25,16 @@ pub struct ReceiptsApplied {
     pub disputed: usize,
     /// Documents that are to be fetched whole.
     pub fetch: Vec<u64>,
+    /// Whether somebody else wrote under this replica's name: it needs a name of its own.
+    pub forked: bool,
 }
 
-/// Stores receipts, in the order of their numbers; those that are stored already are passed over.
+/// Stores receipts, in the order of their numbers; those that are stored already are passed over. What they
+/// refuse is brought to an end as far as nothing that builds on it is among `in_flight`.
 pub(crate) fn apply(
     session: &mut Session<'_>,
     receipts: &[Receipt],
+    in_flight: &BTreeSet<BatchId>,
     now: Timestamp,
 ) -> Result<ReceiptsApplied, StoreError> {
     let mut applied = ReceiptsApplied::default();
@@ -40,6 +46,9 @@ pub(crate) fn apply(
         }
         one(session, receipt, now, &mut applied)?;
         session.state.meta.receipt = receipt.number;
+    }
+    if !applied.forked {
+        applied.disputed += rebase::settle(session, in_flight, now)?;
     }
     incoming::want(&session.tx, &applied.fetch)?;
     applied.last = session.state.meta.receipt;
@@ -71,14 +80,11 @@ fn one(
                 accept(session, &row, *position, now)?;
             } else {
                 applied.fetch.extend(documents.iter().map(|document| document.number));
-                applied.disputed += rollback::replace(session, &row)?;
-                outbox::accept(session, row.number, *position, now)?;
+                withheld::hold_copy(&session.tx, row.number, *position)?;
             }
             applied.accepted += 1;
         }
-        Outcome::Refused { reasons } => {
-            applied.disputed += refuse(session, &receipt.batch, reasons, &mut applied.fetch)?;
-        }
+        Outcome::Refused { reasons } => refused(session, receipt, reasons, applied)?,
     }
     Ok(())
 }
@@ -93,6 +99,7 @@ fn accepted_after_all(
 ) -> Result<(), StoreError> {
     if let Some(found) = dispute::find(&session.tx, batch)? {
         dispute::withdraw(session, &found)?;
+        accounting::add(&session.tx, Count::Accepted, 1)?;
         applied.fetch.extend(documents.iter().map(|document| document.number));
     }
     Ok(())
@@ -207,45 +214,72 @@ fn accept_in(
     record.save(session, None)
 }
 
-fn refuse(
+fn refused(
     session: &mut Session<'_>,
-    batch: &BatchId,
+    receipt: &Receipt,
     reasons: &[Refusal],
-    fetch: &mut Vec<u64>,
-) -> Result<usize, StoreError> {
-    let reasons: Vec<DisputeReason> = reasons.iter().map(reason).collect();
-    let Some(row) = unanswered(session, batch)? else {
-        dispute::update_reasons(session, batch, &reasons)?;
-        return Ok(0);
+    applied: &mut ReceiptsApplied,
+) -> Result<(), StoreError> {
+    let has = |code: &str| reasons.iter().any(|reason| reason.code == code);
+    let verdict = Verdict {
+        policy_version: Some(receipt.policy_version),
+        reasons: reasons.iter().map(reason).collect(),
     };
+    let Some(row) = unanswered(session, &receipt.batch)? else {
+        dispute::update_reasons(session, &receipt.batch, &verdict)?;
+        return Ok(());
+    };
+    if has(ACTOR_FORKED) {
+        // Somebody else wrote under this replica's name: no fault of the edit.
+        applied.forked = true;
+        return Ok(());
+    }
+    if is_stranded(session, row.number, reasons)? {
+        return withheld::strand(&session.tx, row.number);
+    }
     let changes = outbox::changes_of(&session.tx, row.number)?;
     if changes.iter().any(|change| change.stored.state != PENDING) {
         // Accepted once, sent again to a restored server, and refused now: the documents are fetched as the
         // server has them.
-        fetch.extend(changes.iter().filter_map(|change| change.number));
-        fetch.sort_unstable();
-        fetch.dedup();
+        applied.fetch.extend(changes.iter().filter_map(|change| change.number));
+        applied.fetch.sort_unstable();
+        applied.fetch.dedup();
     }
-    rollback::refuse(session, &row, &reasons)
+    withheld::refuse(&session.tx, row.number, &verdict)
+}
+
+/// Whether a batch was refused for what it builds on and not for what it does: it then waits to be written
+/// again. Where nothing here explains it, the refusal of an earlier batch may have been lost; it is believed
+/// a few times.
+fn is_stranded(
+    session: &Session<'_>,
+    number: i64,
+    reasons: &[Refusal],
+) -> Result<bool, StoreError> {
+    for (earlier, hold) in withheld::held(&session.tx)? {
+        let withdrawn = hold != Hold::Stranded && earlier < number;
+        if withdrawn && withheld::with_dependents(&session.tx, earlier)?.contains(&number) {
+            return Ok(true);
+        }
+    }
+    let dependent = |reason: &Refusal| DEPENDENT.contains(&reason.code.as_str());
+    let tried = withheld::strandings(&session.tx, number)?;
+    Ok(reasons.iter().any(dependent) && tried < STRANDINGS_MAX)
 }
 
 fn reason(refusal: &Refusal) -> DisputeReason {
     DisputeReason {
         code: refusal.code.clone(),
         text: refusal.text.clone(),
+        rule: refusal.rule.clone(),
         record: refusal.document.as_ref().map(|document| document.record),
         field: refusal.field.clone(),
     }
 }
 
-/// The kind that a refusal's code stands for.
-pub(crate) fn kind_of(reasons: &[DisputeReason]) -> DisputeKind {
-    if reasons.iter().any(|reason| reason.code == DEPENDS_ON_REFUSED) {
-        DisputeKind::DependsOnRefused
-    } else {
-        DisputeKind::Refused
-    }
-}
-
-/// The word for an edit that builds on a refused one.
-pub(crate) const DEPENDS_ON_REFUSED: &str = "depends_on_refused";
+/// The word for a replica whose name somebody else used.
+const ACTOR_FORKED: &str = "actor_forked";
+/// Words for a batch that is refused for what it builds on.
+const DEPENDENT: [&str; 3] = [rebase::DEPENDS_ON_REFUSED, "seq_gap", "unknown_dependency"];
+/// How often a batch is written again for a reason that is not known here, before it becomes a dispute.
+const STRANDINGS_MAX: i64 = 2;

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use crdt_core::limits;
-use crdt_core::record::{Change, Reauthor, reauthor};
+use crdt_core::record::{Change, Fate, Reauthor, Unanswered, reauthor};
 use crdt_core::time::Timestamp;
 
 use super::Session;
 use super::document::{HeldRecord, PENDING, identity};
 use super::meta::Measured;
 use super::outbox::{self, OutboxRow, Stamp};
-use super::rollback::texts_of;
+use super::rebase::texts_of;
 use crate::error::StoreError;
 
 /// The device's clocks at the moment at which the server's was measured.
@@ -112,17 +112,19 @@ fn write_document(
     let mut rows = Vec::new();
     let mut pending = Vec::new();
     for change in stored.iter().filter(|change| change.state == PENDING) {
-        pending.push((change.read(entity, &held.cells)?, change.hash));
+        let read = change.read(entity, &held.cells)?;
+        pending.push(Unanswered { change: read, hash: change.hash, fate: Fate::Kept });
         rows.push(change.row);
     }
     let time = |old: Timestamp| times.get(&old).copied().unwrap_or(old);
-    let how = Reauthor { actor: session.state.meta.actor(), time: &time };
-    let (written, cells) = reauthor(&how, &base, &pending);
-    for (row, (change, encoded)) in rows.iter().zip(&written) {
-        store_again(session, *row, change, encoded.hash.0, &encoded.bytes)?;
+    // Where nothing falls, every change tells where it stands.
+    let how = Reauthor { actor: session.state.meta.actor(), time: &time, max_op: &|_| None };
+    let again = reauthor(&how, &base, &pending).map_err(|_| StoreError::Malformed("past"))?;
+    for (row, again) in rows.iter().zip(&again.changes) {
+        store_again(session, *row, &again.change, again.encoded.hash.0, &again.encoded.bytes)?;
     }
     if !held.gone {
-        held.cells = cells;
+        held.cells = again.cells;
         held.dirty = true;
         let texts = texts_of(held);
         held.refresh_texts(&session.tx, &texts)?;

@@ -5,13 +5,21 @@ use rusqlite::Connection;
 
 use crate::error::StoreError;
 
-/// The cursor of every scope without a row of its own, and the rows that differ from it.
+/// How a member stands to a scope of which the device has a row.
+const HELD: i64 = 0;
+/// Granted since the last time, and not come whole yet.
+const GAINED: i64 = 1;
+/// Not granted any more; its records are still here, until a page drops it.
+const LOST: i64 = 2;
+
+/// The cursor of every scope without a row of its own, the rows that differ from it, and those of scopes that
+/// were lost: a server that forgot what it granted has to hear of them.
 pub(crate) fn cursors(connection: &Connection) -> Result<(Cursor, Vec<ScopeCursor>), StoreError> {
-    let sql = "SELECT scope, position, catching_from FROM scope ORDER BY scope";
+    let sql = "SELECT scope, position, catching_from, standing FROM scope ORDER BY scope";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
     let mut all = Cursor::default();
-    let mut exceptions = Vec::new();
+    let mut rows_of_scopes = Vec::new();
     while let Some(row) = rows.next()? {
         let scope: String = row.get(0)?;
         let cursor = Cursor {
@@ -21,38 +29,71 @@ pub(crate) fn cursors(connection: &Connection) -> Result<(Cursor, Vec<ScopeCurso
         if scope.is_empty() {
             all = cursor;
         } else {
-            exceptions.push(ScopeCursor { scope, cursor });
+            rows_of_scopes.push((ScopeCursor { scope, cursor }, row.get::<_, i64>(3)? == LOST));
         }
     }
-    exceptions.retain(|exception| exception.cursor != all);
-    Ok((all, exceptions))
+    let exceptions = rows_of_scopes.into_iter().filter(|(at, lost)| *lost || at.cursor != all);
+    Ok((all, exceptions.map(|(at, _)| at).collect()))
 }
 
-/// Moves cursors as a page says: one for every scope takes the place of all the others.
+/// Moves cursors as a page says: one for every scope takes the place of all the others. It does not speak of
+/// scopes that were lost, since what left them may still be to come.
 pub(crate) fn advance(connection: &Connection, cursors: &[ScopeCursor]) -> Result<(), StoreError> {
     for ScopeCursor { scope, cursor } in cursors {
         if scope.is_empty() {
-            let sql = "UPDATE scope SET position = ?1, catching_from = ?2";
+            let sql = "UPDATE scope SET position = ?1, catching_from = ?2 WHERE standing != 2";
             let from = cursor.from.map(u64::cast_signed);
             connection.prepare_cached(sql)?.execute((cursor.position.cast_signed(), from))?;
         }
         put(connection, scope, *cursor)?;
     }
+    let sql = "UPDATE scope SET standing = 0
+               WHERE standing = 1 AND catching_from IS NULL AND position > 0";
+    connection.prepare_cached(sql)?.execute([])?;
     Ok(())
 }
 
-/// Takes the scopes that the server names: new ones begin at 0, those that are lost are forgotten.
-pub(crate) fn adopt(connection: &Connection, scopes: &[String]) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached("SELECT scope FROM scope WHERE scope != ''")?;
-    let present = statement.query_map([], |row| row.get(0))?;
-    let present: Vec<String> = present.collect::<Result<_, _>>()?;
-    for lost in present.iter().filter(|scope| !scopes.contains(scope)) {
-        connection.prepare_cached("DELETE FROM scope WHERE scope = ?1")?.execute([lost])?;
+/// Takes the scopes that the server names. New ones begin at 0, and so do those that were lost and are back,
+/// since part of their records may have left meanwhile. Those that are lost are kept until a page drops them.
+/// Gives whether anything changed.
+pub(crate) fn adopt(connection: &Connection, scopes: &[String]) -> Result<bool, StoreError> {
+    let sql = "SELECT scope, standing FROM scope WHERE scope != ''";
+    let mut statement = connection.prepare_cached(sql)?;
+    let present = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let present: Vec<(String, i64)> = present.collect::<Result<_, _>>()?;
+    let mut changed = false;
+    for (lost, _) in present.iter().filter(|(scope, at)| *at != LOST && !scopes.contains(scope)) {
+        stand(connection, lost, LOST)?;
+        changed = true;
     }
-    for new in scopes.iter().filter(|scope| !present.contains(scope) && !scope.is_empty()) {
+    let granted = |scope: &&String| {
+        !scope.is_empty() && !present.iter().any(|(known, at)| known == *scope && *at != LOST)
+    };
+    for new in scopes.iter().filter(granted) {
         put(connection, new, Cursor::default())?;
+        stand(connection, new, GAINED)?;
+        changed = true;
+    }
+    Ok(changed)
+}
+
+/// Forgets scopes whose last records a page removed.
+pub(crate) fn drop_scopes(connection: &Connection, dropped: &[String]) -> Result<(), StoreError> {
+    for scope in dropped.iter().filter(|scope| !scope.is_empty()) {
+        connection.prepare_cached("DELETE FROM scope WHERE scope = ?1")?.execute([scope])?;
     }
     Ok(())
+}
+
+/// The scopes that were gained and have not come whole yet, and those that were lost and are still here.
+pub(crate) fn unsettled(connection: &Connection) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    let sql = "SELECT scope, standing FROM scope WHERE standing != ?1 ORDER BY scope";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([HELD], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows: Vec<(String, i64)> = rows.collect::<Result<_, _>>()?;
+    let (lost, gained): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(_, at)| *at == LOST);
+    let names = |rows: Vec<(String, i64)>| rows.into_iter().map(|(scope, _)| scope).collect();
+    Ok((names(gained), names(lost)))
 }
 
 /// After the server was restored to `last`: no cursor lies beyond it.
@@ -70,5 +111,11 @@ fn put(connection: &Connection, scope: &str, cursor: Cursor) -> Result<(), Store
                                                  catching_from = excluded.catching_from";
     let from = cursor.from.map(u64::cast_signed);
     connection.prepare_cached(sql)?.execute((scope, cursor.position.cast_signed(), from))?;
+    Ok(())
+}
+
+fn stand(connection: &Connection, scope: &str, standing: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE scope SET standing = ?2 WHERE scope = ?1";
+    connection.prepare_cached(sql)?.execute((scope, standing))?;
     Ok(())
 }

@@ -51,6 +51,27 @@ pub(crate) fn flush(
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
+/// Merges the words of an entity's table, about `pages` pages of them, so that those of rows that are gone
+/// go as well; begins anew when `pages` is negative. Gives whether there is more to merge.
+pub(crate) fn merge(
+    connection: &Connection,
+    entity: &Entity,
+    pages: i64,
+) -> Result<bool, StoreError> {
+    if entity.search.is_empty() {
+        return Ok(false);
+    }
+    let changes = |connection: &Connection| {
+        connection.query_row("SELECT total_changes()", [], |row| row.get::<_, i64>(0))
+    };
+    let before = changes(connection)?;
+    let words = quoted(&search_table(entity));
+    let sql = format!("INSERT INTO {words} ({words}, rank) VALUES ('merge', ?1)");
+    connection.prepare_cached(&sql)?.execute([pages])?;
+    // Full text counts one change for the statement itself.
+    Ok(changes(connection)? - before >= 2)
+}
+
 /// The records in which every word of `text` begins some word, the best first.
 pub(crate) fn search(
     connection: &Connection,

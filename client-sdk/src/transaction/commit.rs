@@ -7,6 +7,7 @@ use crdt_core::limits;
 use crdt_core::protocol::{Batch, DocumentChanges, DocumentRef, Identity, SentChange};
 
 use super::{Touched, Transaction};
+use crate::client::Judged;
 use crate::error::EditError;
 use crate::store::document::Held;
 use crate::store::{lock, outbox, undo};
@@ -19,6 +20,7 @@ impl Transaction<'_, '_> {
         if self.order.is_empty() {
             return Ok(None);
         }
+        self.judge()?;
         let mut id = [0; 16];
         lock(&self.entropy).fill(&mut id);
         let batch = self.batch(BatchId(id));
@@ -35,6 +37,21 @@ impl Transaction<'_, '_> {
             touched.now.save(self.session, Some(number))?;
         }
         Ok(Some(batch.id))
+    }
+
+    /// Refuses what the policy denies.
+    fn judge(&self) -> Result<(), EditError> {
+        let Some(access) = &self.access else { return Ok(()) };
+        let records: Vec<Judged<'_>> = self
+            .records
+            .iter()
+            .map(|(id, touched)| Judged {
+                id: *id,
+                before: touched.before.as_ref(),
+                now: &touched.now,
+            })
+            .collect();
+        access.judge(&self.session.tx, &self.schema, &records)
     }
 
     fn batch(&self, id: BatchId) -> Batch {

@@ -143,6 +143,7 @@ impl Relay {
             text: "not allowed here".to_owned(),
             document: None,
             field: Some("name".to_owned()),
+            rule: None,
         };
         self.receipt(device, batch, Outcome::Refused { reasons: vec![refusal] })
     }
@@ -154,7 +155,7 @@ impl Relay {
         self.authors.insert(replica, AuthorName { replica, member, name });
         let number = self.receipts.entry(replica).or_insert(0);
         *number += 1;
-        Receipt { number: *number, batch, outcome }
+        Receipt { number: *number, batch, outcome, policy_version: 1 }
     }
 
     /// Everything that was accepted, as changes.
@@ -169,6 +170,7 @@ impl Relay {
             entries: entries.collect(),
             authors: self.authors.values().cloned().collect(),
             head: self.position,
+            dropped: Vec::new(),
         }
     }
 
@@ -279,5 +281,8 @@ pub(crate) fn welcome(device: &Device, server_time: i64) -> Welcome {
         member: device.client.member(),
         member_name: device.name.to_owned(),
         policy_version: 1,
+        policy: None,
+        standing: crdt_core::policy::Standing::unlisted(device.client.member()),
+        token_expires: Timestamp::from_millis(4_000_000_000_000),
     }
 }

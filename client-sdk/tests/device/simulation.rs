@@ -32,6 +32,10 @@ fn devices_that_hold_the_same_changes_show_the_same_rows() {
         };
         for _ in 0..STEPS {
             world.step();
+            for device in &world.devices {
+                let sums = device.client.accounting().unwrap();
+                assert!(sums.balances(), "{sums:?}");
+            }
         }
         world.settle();
     }

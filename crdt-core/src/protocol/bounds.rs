@@ -26,7 +26,14 @@ pub(super) const ENVELOPE: &[Part] = &[
         &[
             list(3, "epochs", EPOCHS_MAX, &[]),
             list(5, "receipts", limits::RECEIPTS_PER_WELCOME_MAX, RECEIPT),
-            Part { tag: 6, what: "scopes", most: limits::SCOPES_MAX, holds: Holds::Texts },
+            texts(6, "scopes", limits::SCOPES_MAX),
+            one(
+                17,
+                &[
+                    texts(2, "territories", limits::DOCUMENT_KEYS_MAX),
+                    texts(3, "teams", limits::DOCUMENT_KEYS_MAX),
+                ],
+            ),
         ],
     ),
     one(3, &[list(2, "batches", limits::PUSH_BATCHES_MAX, BATCH)]),
@@ -39,6 +46,7 @@ pub(super) const PAGE: &[Part] = &[
     list(2, "scopes", limits::SCOPES_MAX + 1, &[]),
     list(3, "entries", PAGE_ENTRIES_READ_MAX, &[list(3, "changes", usize::MAX, CHANGE)]),
     list(4, "authors", limits::FRAME_ACTORS_MAX, &[]),
+    texts(6, "scopes", limits::SCOPES_MAX),
 ];
 
 const BATCH: &[Part] = &[list(
@@ -72,6 +80,10 @@ const fn list(tag: u64, what: &'static str, most: usize, inside: &'static [Part]
 
 const fn one(tag: u64, inside: &'static [Part]) -> Part {
     list(tag, "messages", 1, inside)
+}
+
+const fn texts(tag: u64, what: &'static str, most: usize) -> Part {
+    Part { tag, what, most, holds: Holds::Texts }
 }
 
 const fn numbers(tag: u64, what: &'static str, most: usize) -> Part {

@@ -2,11 +2,12 @@
 
 use super::batch::Batch;
 use super::frame::FrameError;
+use super::handshake::{Hello, Welcome};
 use super::page::PagePart;
 use super::receipt::{Receipt, receipts_from_wire};
 use super::table::{TableReader, TableWriter};
 use super::wire;
-use crate::id::{Epoch, Lease, MemberId, ReplicaId, WrongLength};
+use crate::id::WrongLength;
 use crate::limits;
 use crate::time::Timestamp;
 
@@ -29,92 +30,10 @@ pub enum Message {
     Fetch(Fetch),
     /// Either way: why the connection ends.
     Goodbye(Goodbye),
-}
-
-/// What a device says first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Hello {
-    /// The versions it speaks.
-    pub versions: Vec<u32>,
-    /// Who its user is.
-    pub token: String,
-    /// Its database file.
-    pub replica: ReplicaId,
-    /// The lease it was given last.
-    pub lease: Option<Lease>,
-    /// The log it knows.
-    pub epoch: Option<Epoch>,
-    /// The last receipt it stored.
-    pub receipt: u64,
-    /// The schema it has.
-    pub schema_version: u64,
-    /// Where it stands in every scope that is not an exception.
-    pub cursor: Cursor,
-    /// The scopes in which it stands elsewhere.
-    pub exceptions: Vec<ScopeCursor>,
-    /// The program and its version, for logs.
-    pub client: String,
-}
-
-/// How far a device has come in a scope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Cursor {
-    /// Everything up to here has been applied; while catching up, everything whose last change or entry
-    /// into the scope lies up to here.
-    pub position: u64,
-    /// While catching up: where it began. Changes after it may be missing in what has not come yet.
-    pub from: Option<u64>,
-}
-
-/// A cursor in one scope; in every scope when `scope` is empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScopeCursor {
-    /// The scope's name; empty for all.
-    pub scope: String,
-    /// Where the device stands.
-    pub cursor: Cursor,
-}
-
-/// The server's answer to [`Hello`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct Welcome {
-    /// The version that both speak from now on.
-    pub version: u32,
-    /// The log.
-    pub epoch: Epoch,
-    /// The logs before it, each with its last position.
-    pub lineage: Vec<(Epoch, u64)>,
-    /// The new lease.
-    pub lease: Lease,
-    /// Every receipt after the last that the device stored.
-    pub receipts: Vec<Receipt>,
-    /// The scopes of the device.
-    pub scopes: Vec<String>,
-    /// What the server takes at once.
-    pub limits: PeerLimits,
-    /// The server's clock.
-    pub server_time: Timestamp,
-    /// The schema, when it is not the device's.
-    pub schema: Option<String>,
-    /// Up to where the log has been backed up.
-    pub backed_up_to: u64,
-    /// The log's last position.
-    pub head: u64,
-    /// Who the token says the user is.
-    pub member: MemberId,
-    /// That member's name.
-    pub member_name: String,
-    /// The policy in force.
-    pub policy_version: u64,
-}
-
-/// How much may be under way at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerLimits {
-    /// Batches that are not answered.
-    pub batches_in_flight: u32,
-    /// Pages that are not acknowledged.
-    pub pages_in_flight: u32,
+    /// Device to server: a newer token for the open session.
+    Token(NewToken),
+    /// Server to device: the newer token is taken.
+    TokenTaken(TokenTaken),
 }
 
 /// Batches, and what was stored meanwhile.
@@ -140,6 +59,20 @@ pub struct Ack {
 pub struct Fetch {
     /// Their numbers.
     pub documents: Vec<u64>,
+}
+
+/// A newer token of the same member, so that an open session outlives the one that it began with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// The token.
+    pub token: String,
+}
+
+/// The answer to [`NewToken`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenTaken {
+    /// When it ends, by the server's clock.
+    pub expires: Timestamp,
 }
 
 /// Why the connection ends.
@@ -187,12 +120,20 @@ pub enum GoodbyeCode {
     Internal,
     /// The member has used up what the server loads documents for within a minute.
     Busy,
+    /// What the member may see or do has changed: come back at once and hear what it is now.
+    AccessChanged,
+    /// The device was revoked: what it holds of the workspace is to be wiped.
+    DeviceRevoked,
+    /// The member is switched off or not listed; its data stays, sync does not go on.
+    MemberDisabled,
+    /// Too many attempts or messages: come back after `retry_after_ms`.
+    RateLimited,
     /// A reason of a newer version.
     Unknown(u32),
 }
 
 impl GoodbyeCode {
-    const KNOWN: [(u32, Self); 15] = [
+    const KNOWN: [(u32, Self); 19] = [
         (1, Self::Protocol),
         (2, Self::Version),
         (3, Self::Unauthorized),
@@ -208,6 +149,10 @@ impl GoodbyeCode {
         (13, Self::StorageFull),
         (14, Self::Internal),
         (15, Self::Busy),
+        (16, Self::AccessChanged),
+        (17, Self::DeviceRevoked),
+        (18, Self::MemberDisabled),
+        (19, Self::RateLimited),
     ];
 
     fn to_wire(self) -> u32 {
@@ -238,6 +183,8 @@ impl Message {
             Self::Ack(_) => "ack",
             Self::Fetch(_) => "fetch",
             Self::Goodbye(_) => "goodbye",
+            Self::Token(_) => "token",
+            Self::TokenTaken(_) => "token taken",
         }
     }
 
@@ -265,6 +212,10 @@ impl Message {
                 text: goodbye.text.clone(),
                 retry_after_ms: goodbye.retry_after_ms,
             }),
+            Self::Token(new) => wire::Body::Token(wire::NewToken { token: new.token.clone() }),
+            Self::TokenTaken(taken) => {
+                wire::Body::TokenTaken(wire::TokenTaken { expires: taken.expires.as_millis() })
+            }
         };
         wire::Envelope { body: Some(body) }
     }
@@ -296,6 +247,15 @@ impl Message {
                 text: goodbye.text,
                 retry_after_ms: goodbye.retry_after_ms,
             }),
+            wire::Body::Token(new) => {
+                if new.token.len() > limits::TOKEN_BYTES_MAX {
+                    return Err(FrameError::Field("token"));
+                }
+                Self::Token(NewToken { token: new.token })
+            }
+            wire::Body::TokenTaken(taken) => {
+                Self::TokenTaken(TokenTaken { expires: Timestamp::from_millis(taken.expires) })
+            }
         })
     }
 }
@@ -306,131 +266,6 @@ where
     T: TryFrom<&'a [u8], Error = WrongLength>,
 {
     T::try_from(bytes).map_err(|_| FrameError::Field(what))
-}
-
-impl Hello {
-    fn to_wire(&self) -> wire::Hello {
-        wire::Hello {
-            versions: self.versions.clone(),
-            token: self.token.clone(),
-            replica: self.replica.0.to_vec(),
-            lease: self.lease.map(|lease| lease.0.to_vec()),
-            epoch: self.epoch.map(|epoch| epoch.0.to_vec()),
-            receipt: self.receipt,
-            schema_version: self.schema_version,
-            cursor: Some(self.cursor.to_wire()),
-            exceptions: self.exceptions.iter().map(ScopeCursor::to_wire).collect(),
-            client: self.client.clone(),
-        }
-    }
-
-    fn from_wire(wire: wire::Hello) -> Result<Self, FrameError> {
-        if wire.token.len() > limits::TOKEN_BYTES_MAX || wire.client.len() > 256 {
-            return Err(FrameError::Field("token or client name"));
-        }
-        if wire.exceptions.len() > limits::SCOPES_MAX || wire.versions.len() > 64 {
-            return Err(FrameError::TooMany("scopes or versions"));
-        }
-        let exceptions = wire.exceptions.into_iter().map(ScopeCursor::from_wire);
-        Ok(Self {
-            versions: wire.versions,
-            token: wire.token,
-            replica: id_field(&wire.replica, "replica id")?,
-            lease: wire.lease.map(|lease| id_field(&lease, "lease")).transpose()?,
-            epoch: wire.epoch.map(|epoch| id_field(&epoch, "epoch")).transpose()?,
-            receipt: wire.receipt,
-            schema_version: wire.schema_version,
-            cursor: Cursor::from_wire(wire.cursor.unwrap_or_default())?,
-            exceptions: exceptions.collect::<Result<_, _>>()?,
-            client: wire.client,
-        })
-    }
-}
-
-impl Cursor {
-    /// Caught up to a position.
-    #[must_use]
-    pub const fn at(position: u64) -> Self {
-        Self { position, from: None }
-    }
-
-    fn to_wire(self) -> wire::Cursor {
-        wire::Cursor { position: self.position, from: self.from }
-    }
-
-    fn from_wire(wire: wire::Cursor) -> Result<Self, FrameError> {
-        match wire.from {
-            Some(from) if from > wire.position => Err(FrameError::Field("cursor")),
-            from => Ok(Self { position: wire.position, from }),
-        }
-    }
-}
-
-impl ScopeCursor {
-    pub(super) fn to_wire(&self) -> wire::ScopeCursor {
-        wire::ScopeCursor { scope: self.scope.clone(), cursor: Some(self.cursor.to_wire()) }
-    }
-
-    pub(super) fn from_wire(wire: wire::ScopeCursor) -> Result<Self, FrameError> {
-        if wire.scope.len() > limits::KEY_BYTES_MAX {
-            return Err(FrameError::Field("scope"));
-        }
-        let cursor = Cursor::from_wire(wire.cursor.unwrap_or_default())?;
-        Ok(Self { scope: wire.scope, cursor })
-    }
-}
-
-impl Welcome {
-    fn to_wire(&self) -> wire::Welcome {
-        let ended =
-            |(epoch, last): &(Epoch, u64)| wire::Ended { epoch: epoch.0.to_vec(), last: *last };
-        wire::Welcome {
-            version: self.version,
-            epoch: self.epoch.0.to_vec(),
-            lineage: self.lineage.iter().map(ended).collect(),
-            lease: self.lease.0.to_vec(),
-            receipts: self.receipts.iter().map(Receipt::to_wire).collect(),
-            scopes: self.scopes.clone(),
-            batches_in_flight: self.limits.batches_in_flight,
-            pages_in_flight: self.limits.pages_in_flight,
-            server_time: self.server_time.as_millis(),
-            schema: self.schema.clone(),
-            backed_up_to: self.backed_up_to,
-            head: self.head,
-            member: self.member.as_bytes().to_vec(),
-            member_name: self.member_name.clone(),
-            policy_version: self.policy_version,
-        }
-    }
-
-    fn from_wire(wire: wire::Welcome) -> Result<Self, FrameError> {
-        if wire.scopes.len() > limits::SCOPES_MAX {
-            return Err(FrameError::TooMany("scopes"));
-        }
-        if wire.schema.as_ref().is_some_and(|schema| schema.len() > limits::SCHEMA_BYTES_MAX) {
-            return Err(FrameError::Field("schema"));
-        }
-        let ended = |ended: wire::Ended| Ok((id_field(&ended.epoch, "epoch")?, ended.last));
-        Ok(Self {
-            version: wire.version,
-            epoch: id_field(&wire.epoch, "epoch")?,
-            lineage: wire.lineage.into_iter().map(ended).collect::<Result<_, FrameError>>()?,
-            lease: id_field(&wire.lease, "lease")?,
-            receipts: receipts_from_wire(wire.receipts)?,
-            scopes: wire.scopes,
-            limits: PeerLimits {
-                batches_in_flight: wire.batches_in_flight.max(1),
-                pages_in_flight: wire.pages_in_flight.max(1),
-            },
-            server_time: Timestamp::from_millis(wire.server_time),
-            schema: wire.schema,
-            backed_up_to: wire.backed_up_to,
-            head: wire.head,
-            member: id_field(&wire.member, "member id")?,
-            member_name: wire.member_name,
-            policy_version: wire.policy_version,
-        })
-    }
 }
 
 impl Push {

@@ -5,7 +5,8 @@ use prost::Message as _;
 use super::batch::{Identity, SentChange};
 use super::bounds;
 use super::frame::{self, FrameError};
-use super::message::{ScopeCursor, id_field};
+use super::handshake::ScopeCursor;
+use super::message::id_field;
 use super::table::{TableReader, TableWriter};
 use super::wire;
 use crate::id::{MemberId, RecordId, ReplicaId};
@@ -23,6 +24,8 @@ pub struct Page {
     pub authors: Vec<AuthorName>,
     /// The log's last position when the page was built.
     pub head: u64,
+    /// Scopes that the device no longer has: what they alone showed has left in this page or before.
+    pub dropped: Vec<String>,
 }
 
 /// Who writes under a replica's actors.
@@ -191,6 +194,7 @@ impl Page {
                 })
                 .collect(),
             head: self.head,
+            dropped: self.dropped.clone(),
         }
     }
 
@@ -213,7 +217,10 @@ impl Page {
             })
         });
         let authors = authors.collect::<Result<_, FrameError>>()?;
-        Ok(Self { cursors, entries, authors, head: wire.head })
+        if wire.dropped.iter().any(|scope| scope.len() > limits::SCOPE_BYTES_MAX) {
+            return Err(FrameError::Field("scope"));
+        }
+        Ok(Self { cursors, entries, authors, head: wire.head, dropped: wire.dropped })
     }
 }
 

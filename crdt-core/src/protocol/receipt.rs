@@ -16,6 +16,8 @@ pub struct Receipt {
     pub batch: BatchId,
     /// The answer.
     pub outcome: Outcome,
+    /// The policy by which the batch was judged.
+    pub policy_version: u64,
 }
 
 /// What became of a batch.
@@ -64,6 +66,8 @@ pub struct Refusal {
     pub document: Option<DocumentId>,
     /// The field that it is about.
     pub field: Option<String>,
+    /// The rule of the policy that decided, when one did.
+    pub rule: Option<String>,
 }
 
 impl Receipt {
@@ -84,7 +88,12 @@ impl Receipt {
                 reasons: reasons.iter().map(Refusal::to_wire).collect(),
             }),
         };
-        wire::Receipt { number: self.number, batch: self.batch.0.to_vec(), outcome: Some(outcome) }
+        wire::Receipt {
+            number: self.number,
+            batch: self.batch.0.to_vec(),
+            outcome: Some(outcome),
+            policy_version: self.policy_version,
+        }
     }
 
     fn from_wire(wire: wire::Receipt) -> Result<Self, FrameError> {
@@ -115,7 +124,12 @@ impl Receipt {
                     .collect::<Result<_, _>>()?,
             },
         };
-        Ok(Self { number: wire.number, batch: id_field(&wire.batch, "batch id")?, outcome })
+        Ok(Self {
+            number: wire.number,
+            batch: id_field(&wire.batch, "batch id")?,
+            outcome,
+            policy_version: wire.policy_version,
+        })
     }
 
     /// The bytes of a receipt, to keep until it is acknowledged.
@@ -161,6 +175,7 @@ impl Refusal {
                 .map(|id| section_to_wire(&id.section))
                 .unwrap_or_default(),
             field: self.field.clone(),
+            rule: self.rule.clone(),
         }
     }
 
@@ -172,7 +187,7 @@ impl Refusal {
             }),
             None => None,
         };
-        Ok(Self { code: wire.code, text: wire.text, document, field: wire.field })
+        Ok(Self { code: wire.code, text: wire.text, document, field: wire.field, rule: wire.rule })
     }
 }
 

@@ -4,7 +4,7 @@ use prost::{Message, Oneof};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Envelope {
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub body: Option<Body>,
 }
 
@@ -26,6 +26,10 @@ pub(super) enum Body {
     Fetch(Fetch),
     #[prost(message, tag = "8")]
     Goodbye(Goodbye),
+    #[prost(message, tag = "9")]
+    Token(NewToken),
+    #[prost(message, tag = "10")]
+    TokenTaken(TokenTaken),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -50,6 +54,12 @@ pub(super) struct Hello {
     pub exceptions: Vec<ScopeCursor>,
     #[prost(string, tag = "10")]
     pub client: String,
+    #[prost(uint64, tag = "11")]
+    pub policy_version: u64,
+    #[prost(bytes = "vec", tag = "12")]
+    pub device: Vec<u8>,
+    #[prost(string, tag = "13")]
+    pub device_name: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -100,6 +110,26 @@ pub(super) struct Welcome {
     pub member_name: String,
     #[prost(uint64, tag = "15")]
     pub policy_version: u64,
+    #[prost(string, optional, tag = "16")]
+    pub policy: Option<String>,
+    #[prost(message, optional, tag = "17")]
+    pub standing: Option<Standing>,
+    #[prost(sint64, tag = "18")]
+    pub token_expires: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Standing {
+    #[prost(string, optional, tag = "1")]
+    pub role: Option<String>,
+    #[prost(string, repeated, tag = "2")]
+    pub territories: Vec<String>,
+    #[prost(string, repeated, tag = "3")]
+    pub teams: Vec<String>,
+    #[prost(string, optional, tag = "4")]
+    pub region: Option<String>,
+    #[prost(bool, tag = "5")]
+    pub inactive: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -263,6 +293,8 @@ pub(super) struct Receipt {
     pub batch: Vec<u8>,
     #[prost(oneof = "Outcome", tags = "3, 4, 5")]
     pub outcome: Option<Outcome>,
+    #[prost(uint64, tag = "6")]
+    pub policy_version: u64,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
@@ -322,6 +354,8 @@ pub(super) struct Refusal {
     pub section: String,
     #[prost(string, optional, tag = "5")]
     pub field: Option<String>,
+    #[prost(string, optional, tag = "6")]
+    pub rule: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -351,6 +385,8 @@ pub(super) struct Page {
     pub authors: Vec<Author>,
     #[prost(uint64, tag = "5")]
     pub head: u64,
+    #[prost(string, repeated, tag = "6")]
+    pub dropped: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -401,4 +437,16 @@ pub(super) struct Goodbye {
     pub text: String,
     #[prost(uint64, optional, tag = "3")]
     pub retry_after_ms: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct NewToken {
+    #[prost(string, tag = "1")]
+    pub token: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct TokenTaken {
+    #[prost(sint64, tag = "1")]
+    pub expires: i64,
 }

@@ -38,18 +38,6 @@ impl Clock {
         self.0.iter().map(|(actor, counter)| (actor, *counter))
     }
 
-    /// Puts `new` in the place of `old`, for operations above `after`.
-    pub(super) fn rename(&mut self, old: ActorId, after: u64, new: ActorId) {
-        if let Some(seen) = self.0.get(&old).copied().filter(|seen| *seen > after) {
-            if after == 0 {
-                self.0.remove(&old);
-            } else {
-                self.0.insert(old, after);
-            }
-            self.extend(new, seen);
-        }
-    }
-
     /// 24 bytes an actor, in order: the actor, then the counter, big-endian.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

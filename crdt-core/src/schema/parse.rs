@@ -4,15 +4,14 @@
 mod entity;
 mod field;
 mod links;
-mod ranges;
-mod table;
+pub(crate) mod ranges;
+pub(crate) mod table;
 
 use std::collections::BTreeMap;
 
-use toml::de::DeTable;
-
 use self::entity::EntityDraft;
-use self::table::{Placed, TableReader};
+pub(crate) use self::field::{NAME_RULE, words_of};
+use self::table::{NotRead, Placed, TableReader};
 use super::problem::Problems;
 use super::{Entity, Schema, SchemaProblems};
 use crate::limits::SCHEMA_BYTES_MAX;
@@ -20,20 +19,12 @@ use crate::limits::SCHEMA_BYTES_MAX;
 /// Reads a whole schema or reports everything that is wrong with it.
 pub(super) fn read_schema(text: &str, file: &str) -> Result<Schema, SchemaProblems> {
     let mut problems = Problems::of(text, file);
-    if text.len() > SCHEMA_BYTES_MAX {
-        let got = text.len();
-        let what = format!("the schema takes {got} bytes; at most {SCHEMA_BYTES_MAX} are allowed");
-        return Err(problems.ended_by(0, what));
-    }
-    let document = match DeTable::parse(text) {
+    let document = match table::document("the schema", text, SCHEMA_BYTES_MAX) {
         Ok(document) => document,
-        Err(error) => {
-            let at = error.span().map_or(0, |span| span.start);
-            return Err(problems.ended_by(at, format!("not TOML: {}", error.message())));
-        }
+        Err(NotRead { at, what }) => return Err(problems.ended_by(at, what)),
     };
     let mut reader = TableReader::new("the schema", 0, document.get_ref());
-    let version = read_version(&mut reader, &mut problems);
+    let version = reader.version(&mut problems);
     let drafts = read_entities(&mut reader, &mut problems);
     reader.finish(&mut problems);
     links::check(&drafts, &mut problems);
@@ -41,18 +32,6 @@ pub(super) fn read_schema(text: &str, file: &str) -> Result<Schema, SchemaProble
     let entities = drafts.into_iter().map(EntityDraft::into_entity);
     let by_name: BTreeMap<String, Entity> = entities.map(|e| (e.name.clone(), e)).collect();
     Ok(Schema { version, text: text.to_owned(), entities: by_name })
-}
-
-fn read_version(reader: &mut TableReader<'_>, problems: &mut Problems<'_>) -> u64 {
-    if !reader.has("version") {
-        problems.add(0, "the schema has no `version`");
-        return 0;
-    }
-    let Some(version) = reader.whole("version", problems) else { return 0 };
-    if version.value < 1 {
-        problems.add(version.at, "`version` must be 1 or more");
-    }
-    u64::try_from(version.value).unwrap_or(0)
 }
 
 fn read_entities(reader: &mut TableReader<'_>, problems: &mut Problems<'_>) -> Vec<EntityDraft> {

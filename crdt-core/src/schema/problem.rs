@@ -1,8 +1,8 @@
-//! What is wrong with a schema, and where: every problem of a text, not the first one.
+//! What is wrong with a schema or a policy, and where: every problem of a text, not the first one.
 
 use std::fmt;
 
-/// One thing that is wrong with a schema.
+/// One thing that is wrong with a schema or a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaProblem {
     /// The file, as the caller named it.
@@ -19,7 +19,7 @@ impl fmt::Display for SchemaProblem {
     }
 }
 
-/// Everything that is wrong with a schema, in the order of the lines. There is at least one problem.
+/// Everything that is wrong with a schema or a policy, in the order of the lines. There is at least one problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaProblems {
     /// The problems.
@@ -39,41 +39,41 @@ impl fmt::Display for SchemaProblems {
 impl std::error::Error for SchemaProblems {}
 
 /// Collects problems while a text is read; places are byte offsets, which become lines here.
-pub(super) struct Problems<'t> {
+pub(crate) struct Problems<'t> {
     file: &'t str,
     newlines: Vec<usize>,
     found: Vec<SchemaProblem>,
 }
 
 impl<'t> Problems<'t> {
-    pub(super) fn of(text: &str, file: &'t str) -> Self {
+    pub(crate) fn of(text: &str, file: &'t str) -> Self {
         let newlines = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at);
         Self { file, newlines: newlines.collect(), found: Vec::new() }
     }
 
     /// The line, counted from one, that holds byte `at`.
-    pub(super) fn line(&self, at: usize) -> usize {
+    pub(crate) fn line(&self, at: usize) -> usize {
         self.newlines.partition_point(|newline| *newline < at) + 1
     }
 
     /// Notes a problem at byte `at`.
-    pub(super) fn add(&mut self, at: usize, what: impl Into<String>) {
+    pub(crate) fn add(&mut self, at: usize, what: impl Into<String>) {
         self.add_line(self.line(at), what);
     }
 
     /// Notes a problem at a line that is already known.
-    pub(super) fn add_line(&mut self, line: usize, what: impl Into<String>) {
+    pub(crate) fn add_line(&mut self, line: usize, what: impl Into<String>) {
         self.found.push(SchemaProblem { file: self.file.to_owned(), line, what: what.into() });
     }
 
     /// What was noted, and a last problem at byte `at` that ends the reading.
-    pub(super) fn ended_by(mut self, at: usize, what: impl Into<String>) -> SchemaProblems {
+    pub(crate) fn ended_by(mut self, at: usize, what: impl Into<String>) -> SchemaProblems {
         self.add(at, what);
         SchemaProblems { problems: self.found }
     }
 
     /// Good only when nothing was noted.
-    pub(super) fn finish(self) -> Result<(), SchemaProblems> {
+    pub(crate) fn finish(self) -> Result<(), SchemaProblems> {
         if self.found.is_empty() {
             return Ok(());
         }

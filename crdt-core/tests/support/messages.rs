@@ -1,12 +1,13 @@
 //! Arbitrary messages: every kind, every field, sizes that travel both plain and compressed.
 
 use crdt_core::id::{
-    ActorId, BatchId, ChangeHash, DocumentId, Epoch, Lease, MemberId, RecordId, ReplicaId,
+    ActorId, BatchId, ChangeHash, DeviceId, DocumentId, Epoch, Lease, MemberId, RecordId, ReplicaId,
 };
+use crdt_core::policy::Standing;
 use crdt_core::protocol::{
     AcceptedDocument, Ack, AuthorName, Batch, Cursor, Dependencies, DocumentChanges, DocumentRef,
-    Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Message, Outcome, Page, PagePart,
-    PeerLimits, Push, Receipt, Refusal, ScopeCursor, SentChange, Welcome,
+    Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Message, NewToken, Outcome, Page,
+    PagePart, PeerLimits, Push, Receipt, Refusal, ScopeCursor, SentChange, TokenTaken, Welcome,
 };
 use crdt_core::record::{Action, Change, Op, OpId, Scalar, SeedKind, seed};
 use crdt_core::time::Timestamp;
@@ -25,6 +26,10 @@ pub fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(page, receipt)| Message::Ack(Ack { page, receipt })),
         vec(any::<u64>(), 0..40).prop_map(|documents| Message::Fetch(Fetch { documents })),
         goodbye().prop_map(Message::Goodbye),
+        text().prop_map(|token| Message::Token(NewToken { token })),
+        any::<i64>().prop_map(|expires| {
+            Message::TokenTaken(TokenTaken { expires: Timestamp::from_millis(expires) })
+        }),
     ]
 }
 
@@ -44,6 +49,9 @@ fn hello() -> impl Strategy<Value = Hello> {
             exceptions: places.1,
             token,
             client: client.chars().take(60).collect(),
+            policy_version: versions.1,
+            device: DeviceId([7; 16]),
+            device_name: "phone".to_owned(),
         }
     })
 }
@@ -68,6 +76,9 @@ fn welcome() -> impl Strategy<Value = Welcome> {
             head: numbers.0[1],
             policy_version: numbers.0[2],
             schema,
+            policy: None,
+            standing: Standing::unlisted(MemberId::try_from(&ids.2[..]).unwrap()),
+            token_expires: Timestamp::from_millis(numbers.4),
             member_name,
         },
     )
@@ -159,8 +170,9 @@ pub fn receipt() -> impl Strategy<Value = Receipt> {
         let document = (document_id(), any::<u64>());
         vec(document.prop_map(|(id, number)| AcceptedDocument { id, number }), 0..4)
     };
-    let refusal = (text(), text(), of(document_id()), of(text()))
-        .prop_map(|(code, text, document, field)| Refusal { code, text, document, field });
+    let refusal = (text(), text(), of(document_id()), of(text())).prop_map(
+        |(code, text, document, field)| Refusal { code, text, document, field, rule: None },
+    );
     let outcome = prop_oneof![
         (any::<u64>(), accepted())
             .prop_map(|(position, documents)| Outcome::Accepted { position, documents }),
@@ -173,6 +185,7 @@ pub fn receipt() -> impl Strategy<Value = Receipt> {
         number,
         batch: BatchId(batch),
         outcome,
+        policy_version: 3,
     })
 }
 
@@ -188,7 +201,7 @@ fn goodbye() -> impl Strategy<Value = Goodbye> {
         Just(GoodbyeCode::TokenExpired),
         Just(GoodbyeCode::LeaseOutdated),
         Just(GoodbyeCode::Internal),
-        (15..u32::MAX).prop_map(GoodbyeCode::Unknown),
+        (20..u32::MAX).prop_map(GoodbyeCode::Unknown),
     ];
     (code, text(), of(any::<u64>())).prop_map(|(code, text, retry_after_ms)| Goodbye {
         code,
@@ -204,8 +217,12 @@ pub fn page() -> impl Strategy<Value = Page> {
         member: MemberId::try_from(&member[..]).unwrap(),
         name,
     });
-    (vec(scope_cursor(), 0..4), vec(entry(), 0..6), vec(author, 0..3), any::<u64>())
-        .prop_map(|(cursors, entries, authors, head)| Page { cursors, entries, authors, head })
+    (vec(scope_cursor(), 0..4), vec(entry(), 0..6), vec(author, 0..3), any::<u64>()).prop_map(
+        |(cursors, entries, authors, head)| {
+            let dropped = vec!["territory:north".to_owned()];
+            Page { cursors, entries, authors, head, dropped }
+        },
+    )
 }
 
 fn entry() -> impl Strategy<Value = Entry> {

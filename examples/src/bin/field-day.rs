@@ -1,5 +1,6 @@
 //! The demo: reads its arguments, tells the story, and says on the exit status how it ended: 0 all devices
-//! show the same and what was expected, 1 they do not, 2 the input is not what it should be.
+//! show what was expected, and the same of what they share, 1 they do not, 2 the input is not what it should
+//! be.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -31,6 +32,9 @@ struct Cli {
     /// Change one cell of one device before the comparison, which must then fail
     #[arg(long, hide = true)]
     flip_one_cell: bool,
+    /// Let everybody do everything, which the comparison must notice
+    #[arg(long, hide = true)]
+    open_policy: bool,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         audience,
         import_twice: cli.import_twice,
         flip_one_cell: cli.flip_one_cell,
+        open_policy: cli.open_policy,
     };
     match field_day::run(&options, &input) {
         Ok(outcome) => {

@@ -8,6 +8,8 @@ use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
 
 use super::cast::Cast;
+use super::scenes::Scenes;
+use super::sight::Sight;
 use crate::import::ImportRecord;
 
 /// Someone's edit of one record at one moment.
@@ -51,19 +53,54 @@ const OFFLINE_HOURS: i64 = 48;
 /// Own opportunities that each rep works on.
 const OWN_DEALS: usize = 12;
 
+/// What people work on: the records of their territory that no other part of the story needs.
+struct Desk<'a> {
+    cast: &'a Cast,
+    /// Deals of the first rep on which people meet.
+    shared: Vec<&'a ImportRecord>,
+    /// Open deals of each rep that nobody else touches.
+    own: [Vec<&'a ImportRecord>; Cast::REPS.end],
+    accounts: Vec<&'a ImportRecord>,
+}
+
+impl<'a> Desk<'a> {
+    fn of(cast: &'a Cast, sight: &Sight, scenes: &Scenes, records: &'a [ImportRecord]) -> Self {
+        let mut own = [0, 1, 2].map(|rep| {
+            let mut own: Vec<&ImportRecord> =
+                cast.open_deals(rep, records).filter(|deal| !scenes.need(deal)).collect();
+            own.sort_by_key(|deal| deal.id);
+            own
+        });
+        let near = |deal: &&&ImportRecord| sight.stands_in(deal.id, &cast.territory);
+        let shared: Vec<&ImportRecord> =
+            own[0].iter().filter(near).take(SHARED_DEALS).copied().collect();
+        own[0].retain(|deal| !shared.contains(deal));
+        let accounts = cast.accounts(records).filter(|account| !scenes.need(account)).collect();
+        Self { cast, shared, own, accounts }
+    }
+}
+
 /// Everything that happens offline, in the order of time.
 #[must_use]
-pub fn plan(seed: u64, cast: &Cast, records: &[ImportRecord], now: Timestamp) -> Vec<Deed> {
+pub fn plan(
+    seed: u64,
+    cast: &Cast,
+    sight: &Sight,
+    scenes: &Scenes,
+    records: &[ImportRecord],
+    now: Timestamp,
+) -> Vec<Deed> {
     let mut planner = Planner {
         random: StdRng::seed_from_u64(seed),
         began: now.plus_millis(-OFFLINE_HOURS * HOUR),
         deeds: Vec::new(),
     };
-    for rep in cast.reps() {
-        planner.own_deals(rep, cast, records);
-        planner.visit(rep, cast, records);
+    let desk = Desk::of(cast, sight, scenes, records);
+    for rep in Cast::REPS {
+        planner.own_deals(rep, &desk);
+        planner.visit(rep, &desk);
     }
-    planner.shared(cast, records);
+    planner.shared(&desk);
     let mut deeds = planner.deeds;
     deeds.sort_by_key(|deed| deed.at);
     // The story's hours decide the order; the clocks stay near the real one, so that server and devices agree.
@@ -94,10 +131,8 @@ impl Planner {
     }
 
     /// A rep moves their own open deals on: nobody else touches these.
-    fn own_deals(&mut self, rep: usize, cast: &Cast, records: &[ImportRecord]) {
-        let mut own: Vec<&ImportRecord> = cast.open_deals(rep, records).collect();
-        own.sort_by_key(|deal| deal.id);
-        let mut own = own.split_off(own.len().min(SHARED_DEALS));
+    fn own_deals(&mut self, rep: usize, desk: &Desk<'_>) {
+        let mut own = desk.own[rep].clone();
         own.shuffle(&mut self.random);
         for deal in own.into_iter().take(OWN_DEALS) {
             let at = self.hour(1, OFFLINE_HOURS - 1);
@@ -110,14 +145,10 @@ impl Planner {
     }
 
     /// A rep visits a customer, meets somebody new and logs it: three records that refer to each other.
-    fn visit(&mut self, rep: usize, cast: &Cast, records: &[ImportRecord]) {
-        let Some(account) =
-            cast.accounts(records).collect::<Vec<_>>().choose(&mut self.random).copied()
-        else {
-            return;
-        };
+    fn visit(&mut self, rep: usize, desk: &Desk<'_>) {
+        let Some(account) = desk.accounts.choose(&mut self.random).copied() else { return };
         let at = self.hour(2, OFFLINE_HOURS - 2);
-        let owner = Value::from(cast.people[rep].member);
+        let owner = Value::from(desk.cast.people[rep].member);
         let first = ["Ada", "Noor", "Emil", "Ruth"].choose(&mut self.random).copied();
         let contact = ImportRecord {
             entity: "contact",
@@ -151,13 +182,12 @@ impl Planner {
     }
 
     /// Where people meet on one record: one scene for each merge rule, and the special cases.
-    fn shared(&mut self, cast: &Cast, records: &[ImportRecord]) {
-        let [a, b, c, manager] = [0, 1, 2, cast.manager()];
-        let mut deals: Vec<&ImportRecord> = cast.open_deals(a, records).collect();
-        deals.sort_by_key(|deal| deal.id);
-        let mut accounts: Vec<&ImportRecord> = cast.accounts(records).collect();
+    fn shared(&mut self, desk: &Desk<'_>) {
+        let [a, b, c, manager] = [0, 1, 2, Cast::MANAGER];
+        let mut accounts = desk.accounts.clone();
         accounts.shuffle(&mut self.random);
-        let (Some(deals), Some(accounts)) = (deals.get(..SHARED_DEALS), accounts.get(..4)) else {
+        let (Some(deals), Some(accounts)) = (desk.shared.get(..SHARED_DEALS), accounts.get(..4))
+        else {
             return;
         };
         let early = |planner: &mut Self| planner.hour(3, 20);
@@ -197,7 +227,7 @@ impl Planner {
         self.push(a, at, deals[2], Act::Set("close_date", "2026-12-18".into()));
         let at = late(self);
         self.push(manager, at, deals[2], Act::Set("close_date", "2027-01-29".into()));
-        self.tags_and_prose(cast, accounts);
+        self.tags_and_prose(accounts);
         // Deleted by one, edited by another who did not know.
         let at = early(self);
         self.push(manager, at, deals[3], Act::Delete);
@@ -205,8 +235,8 @@ impl Planner {
         self.push(a, at, deals[3], Act::Set("next_step", "Send the revised quote".into()));
     }
 
-    fn tags_and_prose(&mut self, cast: &Cast, accounts: &[&ImportRecord]) {
-        let [a, b, c, _] = [0, 1, 2, cast.manager()];
+    fn tags_and_prose(&mut self, accounts: &[&ImportRecord]) {
+        let [a, b, c] = [0, 1, 2];
         let (first, second) = (self.hour(3, 20), self.hour(24, 45));
         self.push(a, first, accounts[2], Act::Tag("key_customer"));
         self.push(a, first.plus_millis(5_000), accounts[2], Act::Untag("key_customer"));

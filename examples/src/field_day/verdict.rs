@@ -8,6 +8,7 @@ use crdt_core::id::RecordId;
 use crdt_core::record::Value;
 
 use super::oracle::Oracle;
+use super::sight::Sight;
 use super::world::Device;
 
 /// What was found.
@@ -21,17 +22,18 @@ pub struct Verdict {
     pub open: usize,
 }
 
-/// Checks one device against the oracle.
+/// Checks one device against the oracle, as far as its person may see.
 ///
 /// # Errors
 /// When the device cannot be read.
-pub fn check(device: &Device, oracle: &Oracle) -> Result<Verdict> {
+pub fn check(device: &Device, oracle: &Oracle, sight: &Sight) -> Result<Verdict> {
     let client = &device.client;
     let mut verdict = Verdict::default();
     let name = &device.person.name;
+    let sees = |id: &RecordId| sight.sees(&device.person, *id);
     let mut surprise = |what: String| verdict.surprises.push(format!("{name}: {what}"));
     for ((id, field), expected) in &oracle.fields {
-        if oracle.deleted.contains_key(id) {
+        if oracle.deleted.contains_key(id) || !sees(id) {
             continue;
         }
         let shown = client.get(*id)?.map_or(Value::Null, |record| record.value(field).clone());
@@ -39,7 +41,7 @@ pub fn check(device: &Device, oracle: &Oracle) -> Result<Verdict> {
             surprise(format!("{} {id}: `{field}` does not show what it should", expected.entity));
         }
     }
-    for (id, tags) in &oracle.tags {
+    for (id, tags) in oracle.tags.iter().filter(|(id, _)| sees(id)) {
         let wanted: BTreeSet<&str> = tags.iter().copied().collect();
         let record = client.get(*id)?;
         let shown = record.as_ref().map_or(&[][..], |record| record.members("tags"));
@@ -48,13 +50,13 @@ pub fn check(device: &Device, oracle: &Oracle) -> Result<Verdict> {
             surprise(format!("account {id}: the tags are not those that should be there"));
         }
     }
-    for (id, visits) in &oracle.visits {
+    for (id, visits) in oracle.visits.iter().filter(|(id, _)| sees(id)) {
         let shown = client.get(*id)?.and_then(|record| record.int("visits"));
         if shown != Some(*visits) {
             surprise(format!("account {id}: {shown:?} visits instead of {visits}"));
         }
     }
-    for (id, notes) in &oracle.notes {
+    for (id, notes) in oracle.notes.iter().filter(|(id, _)| sees(id)) {
         let record = client.get(*id)?;
         let shown = record.as_ref().and_then(|record| record.text("notes")).unwrap_or("");
         let whole = notes.iter().all(|note| shown.contains(note.as_str()));
@@ -63,14 +65,16 @@ pub fn check(device: &Device, oracle: &Oracle) -> Result<Verdict> {
         }
     }
     for id in oracle.deleted.keys() {
-        if client.get(*id)?.is_none_or(|record| !record.deleted()) {
-            surprise(format!("opportunity {id}: should be deleted"));
+        let record = client.get(*id)?;
+        if record.is_some_and(|record| record.deleted()) != sees(id) {
+            surprise(format!("opportunity {id}: should be deleted, for those who may see it"));
         }
     }
     let found = conflicts(client)?;
     verdict.conflicts = found.len();
     verdict.open = found.values().filter(|open| **open).count();
-    let expected = expected_conflicts(oracle);
+    let mut expected = expected_conflicts(oracle);
+    expected.retain(|(id, _), _| sees(id));
     if found != expected {
         let missing = expected.keys().filter(|key| !found.contains_key(*key)).count();
         let extra = found.keys().filter(|key| !expected.contains_key(*key)).count();

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use client_sdk::{Client, Clock, SystemClock};
-use crdt_core::id::MemberId;
+use crdt_core::policy::OPEN;
 use crdt_core::time::Timestamp;
 use sync_server::telemetry::metrics::{BYTES_IN, BYTES_OUT};
 
 use super::cast::Person;
-use crate::stage::Stage;
+use super::proof::Audit;
+use crate::stage::{Seat, Stage};
 
 /// How long one device may take to sync once.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -71,12 +72,16 @@ impl Clock for StoryClock {
 }
 
 impl World {
-    /// Starts a server whose data lies in `folder`, with these members in its directory.
+    /// Starts a server whose data lies in `folder`, under a policy. Nobody is in its directory but whoever
+    /// runs the workspace; the others come with the import.
     ///
     /// # Errors
     /// When the folder cannot be written or no port is free.
-    pub fn start(folder: &Path, members: &[(MemberId, String)]) -> Result<Self> {
-        let stage = Stage::with_members(folder, members)?;
+    pub fn start(folder: &Path, policy: &str, office: &Person) -> Result<Self> {
+        let seat = Seat::new(office.member, &office.name);
+        // A policy that lets everybody do everything knows no such role.
+        let seat = if policy == OPEN { seat } else { seat.role(office.role.as_str()) };
+        let stage = Stage::under(policy, folder, &[seat])?;
         Ok(Self { stage, folder: folder.to_owned() })
     }
 
@@ -119,9 +124,18 @@ impl World {
         Traffic { up: figure(BYTES_IN) as u64, down: figure(BYTES_OUT) as u64 }
     }
 
-    /// Stops the server after what it was handed.
-    pub fn stop(&mut self) {
+    /// Stops the server after what it was handed, and verifies its audit; nothing when that is broken.
+    ///
+    /// # Errors
+    /// When the server's files cannot be read.
+    pub fn audit(&mut self) -> Result<Option<Audit>> {
         self.stage.stop();
+        let summary = self.stage.audit()?;
+        Ok(summary.map(|summary| Audit {
+            entries: summary.head.number,
+            accepted: summary.accepted,
+            refused: summary.refused,
+        }))
     }
 }
 

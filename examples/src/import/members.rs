@@ -88,7 +88,8 @@ fn agent(row: &Row, keys: &mut Keys, remarks: &mut Vec<Remark>) -> Result<Agent,
     Ok(Agent { name: name.to_owned(), manager, manager_is_agent: false, territory, record })
 }
 
-/// A member for each manager who is not an agent too, in the territory that their agents share.
+/// A member for each manager who is not an agent too. They work in the territory that their agents share, and
+/// it is the region whose records they see.
 fn managers(agents: &[Agent]) -> Vec<ImportRecord> {
     let mut territories: BTreeMap<&str, BTreeSet<Option<&str>>> = BTreeMap::new();
     for agent in agents.iter().filter(|agent| !agent.manager_is_agent) {
@@ -107,5 +108,6 @@ fn manager_record(name: &str, territory: Option<String>) -> ImportRecord {
     ImportRecord::new("member", name)
         .with("name", name)
         .with("role", "manager")
-        .with("territory", territory)
+        .with("territory", territory.as_deref())
+        .with("region", territory)
 }

@@ -87,6 +87,7 @@ fn rows_become_records_with_references_after_their_targets() {
     let manager = record(&import, "member", "Bo Berg").id;
     assert_eq!(agent.field("manager"), Some(&manager.into()));
     assert_eq!(agent.field("territory"), Some(&"west".into()));
+    assert_eq!(record(&import, "member", "Bo Berg").field("region"), Some(&"west".into()));
     let account = record(&import, "account", "Alder");
     assert_eq!(account.field("revenue"), Some(&"1500000.00 USD".into()));
     assert_eq!(account.field("parent"), Some(&record(&import, "account", "Birch").id.into()));
@@ -96,6 +97,21 @@ fn rows_become_records_with_references_after_their_targets() {
     assert_eq!(deal.field("stage"), Some(&"won".into()));
     assert_eq!(deal.field("close_value"), Some(&"4800.00 USD".into()));
     assert_eq!(deal.field("source_id"), Some(&"A1".into()));
+}
+
+#[test]
+fn an_account_belongs_to_whoever_has_most_of_its_deals_and_to_their_territory() {
+    let teams = format!("{TEAMS}Cy Dahl,Di Ek,East\n");
+    let deals = [("A1", "Ann Lee"), ("A2", "Cy Dahl"), ("A3", "Cy Dahl")]
+        .map(|(id, agent)| format!("{id},{agent},GTX Pro,Alder,Won,2017-01-01,2017-02-01,4800\n"));
+    let pipeline = format!("{PIPELINE}{}", deals.concat());
+    let import = import_with(&[(members::FILE, &teams), (opportunities::FILE, &pipeline)]).unwrap();
+    let alder = record(&import, "account", "Alder");
+    assert_eq!(alder.field("owner"), Some(&record(&import, "member", "Cy Dahl").id.into()));
+    assert_eq!(alder.field("territory"), Some(&"east".into()));
+    let without_deals = record(&import, "account", "Birch");
+    assert_eq!(without_deals.field("owner"), None);
+    assert_eq!(without_deals.field("territory"), None);
 }
 
 #[test]

@@ -64,6 +64,10 @@ impl Given {
         }
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self, Self::Other(TABLE))
+    }
+
     fn is_not(&self, expected: &'static str) -> Fault {
         let got = match self {
             Self::Words(_) | Self::Text(_) => "a text",
@@ -87,7 +91,7 @@ impl Given {
             DeValue::Float(_) => Self::Other("a fraction"),
             DeValue::Boolean(_) => Self::Other("true or false"),
             DeValue::Datetime(_) => Self::Other("a date"),
-            DeValue::Table(_) => Self::Other("a table"),
+            DeValue::Table(_) => Self::Other(TABLE),
         }
     }
 }
@@ -116,17 +120,28 @@ pub(super) fn from_text(
         key: None,
         fault: Fault::Syntax(error.message().to_owned()),
     }));
-    for (name, value) in root.get_ref() {
-        let DeValue::Table(section) = value.get_ref() else {
-            let (key, given) = (name.get_ref().to_string(), Given::from_toml(value.get_ref()));
-            into.push(Assignment { key, given, source: place(name.span().start) });
-            continue;
-        };
-        into.extend(section.iter().map(|(inner, value)| Assignment {
-            key: format!("{}.{}", name.get_ref(), inner.get_ref()),
-            given: Given::from_toml(value.get_ref()),
-            source: place(inner.span().start),
-        }));
+    walk("", root.get_ref(), &place, into);
+}
+
+/// A table's keys with its own name before them. An empty section says nothing; an empty one within another
+/// is somebody's, and has to be answered for.
+fn walk(
+    prefix: &str,
+    table: &DeTable<'_>,
+    place: &dyn Fn(usize) -> Source,
+    into: &mut Vec<Assignment>,
+) {
+    for (name, value) in table {
+        let key = format!("{prefix}{}", name.get_ref());
+        match value.get_ref() {
+            DeValue::Table(section) if prefix.is_empty() || !section.is_empty() => {
+                walk(&format!("{key}."), section, place, into);
+            }
+            value => {
+                let given = Given::from_toml(value);
+                into.push(Assignment { key, given, source: place(name.span().start) });
+            }
+        }
     }
 }
 
@@ -160,4 +175,5 @@ fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
 }
 
+const TABLE: &str = "a table";
 const PREFIX: &str = "FIELDBOOK__";

@@ -62,6 +62,26 @@ pub enum Fault {
         /// The number that came.
         got: i128,
     },
+    /// A key, or one of several, without which the rest means nothing.
+    #[error("has no {key}")]
+    Incomplete {
+        /// What is missing.
+        key: &'static str,
+    },
+    /// Two keys that exclude each other.
+    #[error("has both {one} and {other}; keep one of them")]
+    Both {
+        /// The one.
+        one: &'static str,
+        /// The other.
+        other: &'static str,
+    },
+    /// Two issuers whose tokens could not be told apart.
+    #[error("has the same iss as issuer.{other}; tokens could not be told apart")]
+    SameIssuer {
+        /// The other issuer.
+        other: String,
+    },
     /// A key that means nothing without another.
     #[error("needs {other} as well; set both or neither")]
     Needs {

@@ -1,11 +1,15 @@
 //! Every key of the configuration: its spelling, its bounds, and where its value goes.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crdt_core::id::is_name;
 use crdt_core::limits;
 
 use super::given::Given;
+use super::issuer::{IssuerConfig, IssuerDraft};
 use super::problem::{ConfigProblems, Fault, Problem, Source};
 use super::{LogFormat, LogLevel, ServerConfig, TlsFiles};
 use crate::token::TTL_S_MAX;
@@ -17,6 +21,7 @@ pub(super) struct Draft {
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
     tls_source: Option<Source>,
+    issuers: BTreeMap<String, IssuerDraft>,
 }
 
 /// One key.
@@ -80,7 +85,26 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting { key: "log.format", set: |d, v| put(&mut d.config.log.format, log_format(v)) },
     Setting {
         key: "token.ttl_s",
-        set: |d, v| put(&mut d.config.token.ttl, v.integer(60, TTL_S_MAX).map(Duration::from_secs)),
+        set: |d, v| put(&mut d.config.token.ttl, seconds(v, 60, TTL_S_MAX)),
+    },
+    Setting {
+        key: "accounts.access_ttl_s",
+        set: |d, v| put(&mut d.config.accounts.access_ttl, seconds(v, 60, ACCESS_TTL_S_MAX)),
+    },
+    Setting {
+        key: "accounts.refresh_ttl_s",
+        set: |d, v| put(&mut d.config.accounts.refresh_ttl, seconds(v, 3_600, TTL_S_MAX)),
+    },
+    Setting {
+        key: "accounts.attempts_per_minute",
+        set: |d, v| {
+            let attempts = v.integer(0, 10_000).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+            put(&mut d.config.accounts.attempts_per_minute, attempts)
+        },
+    },
+    Setting {
+        key: "accounts.trusted_proxies",
+        set: |d, v| put(&mut d.config.accounts.trusted_proxies, addresses(v)),
     },
     Setting { key: "storage.max_page_count", set: set_max_page_count },
 ];
@@ -100,9 +124,30 @@ impl Draft {
         }
     }
 
+    /// Takes the value of an issuer's key; nothing when the key is of no issuer.
+    pub(super) fn set_issuer(
+        &mut self,
+        key: &str,
+        given: &Given,
+        source: &Source,
+    ) -> Option<Result<(), Fault>> {
+        let rest = key.strip_prefix("issuer.")?;
+        let (name, key) = rest.split_once('.').unwrap_or((rest, ""));
+        if !is_name(name) {
+            let expected = "called by lower case letters, digits and _";
+            return Some(Err(Fault::NotA { expected, got: name.chars().take(80).collect() }));
+        }
+        let draft = self.issuers.entry(name.to_owned());
+        let draft = draft.or_insert_with(|| IssuerDraft::new(source.clone()));
+        draft.mention(source);
+        // An issuer without any key is named all the same: all that it lacks is reported.
+        if key.is_empty() && given.is_table() { Some(Ok(())) } else { Some(draft.set(key, given)) }
+    }
+
     /// The configuration, unless there were problems or the keys do not fit each other.
     pub(super) fn finish(self, mut problems: Vec<Problem>) -> Result<ServerConfig, ConfigProblems> {
-        let Self { mut config, cert, key, tls_source } = self;
+        let Self { mut config, cert, key, tls_source, issuers } = self;
+        config.issuers = finish_issuers(issuers, &mut problems);
         let lonely = match (cert, key) {
             (Some(cert), Some(key)) => {
                 config.tls = Some(TlsFiles { cert, key });
@@ -123,6 +168,23 @@ impl Draft {
         }
         if problems.is_empty() { Ok(config) } else { Err(ConfigProblems(problems)) }
     }
+}
+
+fn finish_issuers(
+    drafts: BTreeMap<String, IssuerDraft>,
+    problems: &mut Vec<Problem>,
+) -> Vec<IssuerConfig> {
+    let mut issuers: Vec<IssuerConfig> = Vec::new();
+    for (name, draft) in drafts {
+        let source = draft.source.clone();
+        let Some(issuer) = draft.finish(&name, problems) else { continue };
+        if let Some(other) = issuers.iter().find(|other| other.iss == issuer.iss) {
+            let fault = Fault::SameIssuer { other: other.name.clone() };
+            problems.push(Problem { source, key: Some(format!("issuer.{name}")), fault });
+        }
+        issuers.push(issuer);
+    }
+    issuers
 }
 
 fn put<T>(place: &mut T, value: Result<T, Fault>) -> Result<(), Fault> {
@@ -154,6 +216,18 @@ fn path(given: &Given) -> Result<PathBuf, Fault> {
 
 fn millis(given: &Given, min: u64, max: u64) -> Result<Duration, Fault> {
     given.integer(min, max).map(Duration::from_millis)
+}
+
+fn seconds(given: &Given, min: u64, max: u64) -> Result<Duration, Fault> {
+    given.integer(min, max).map(Duration::from_secs)
+}
+
+fn addresses(given: &Given) -> Result<Vec<IpAddr>, Fault> {
+    const EXPECTED: &str = "addresses such as 10.0.0.1";
+    let parse = |text: &str| {
+        text.parse().map_err(|_| Fault::NotA { expected: EXPECTED, got: text.to_owned() })
+    };
+    given.list()?.into_iter().map(parse).collect()
 }
 
 fn count(given: &Given, min: usize, max: usize) -> Result<usize, Fault> {
@@ -204,6 +278,8 @@ fn log_format(given: &Given) -> Result<LogFormat, Fault> {
 const MINUTE_MS: u64 = 60_000;
 /// A frame carries a whole batch and some room; a smaller cap would refuse honest work for ever.
 const FRAME_BYTES_MIN: usize = limits::BATCH_BYTES_MAX + 64 * 1024;
+/// The longest that an access token of an account is valid: so long a stolen one works.
+const ACCESS_TTL_S_MAX: u64 = 15 * 60;
 /// SQLite's own bound on the pages of a database.
 const PAGE_COUNT_MAX: u64 = 4_294_967_294;
 /// Below this not even an empty workspace fits.

@@ -1,5 +1,7 @@
 //! The promises of configuration: layers win in order, and every mistake is named with its place.
 
+mod issuers;
+
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../server.example.toml");
@@ -35,14 +37,28 @@ fn the_example_shows_every_key() {
 }
 
 #[test]
+fn the_example_shows_every_key_of_an_issuer() {
+    for key in issuer::ISSUER_KEYS {
+        let shown = |line: &str| line.starts_with(&format!("# {key} = "));
+        assert!(EXAMPLE.lines().any(shown), "{key} is not in server.example.toml");
+    }
+}
+
+#[test]
 fn the_example_stays_valid_with_its_optional_keys() {
     let text: String = EXAMPLE
         .lines()
-        .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line))
+        .map(|line| line.strip_prefix("# ").filter(|rest| is_optional(rest)).unwrap_or(line))
         .fold(String::new(), |text, line| text + line + "\n");
     let config = ServerConfig::parse(&text, Path::new("server.example.toml")).unwrap();
     assert!(config.tls.is_some());
     assert_eq!(config.storage.max_page_count, Some(1_000_000));
+    assert_eq!(config.issuers.len(), 2);
+}
+
+/// A key or a section that is left out of the example.
+fn is_optional(line: &str) -> bool {
+    line.contains(" = ") || line.starts_with('[')
 }
 
 #[test]
@@ -86,6 +102,10 @@ fn every_key_can_be_set_from_the_environment() {
         ("FIELDBOOK__LOG__LEVEL", "trace"),
         ("FIELDBOOK__LOG__FORMAT", "json"),
         ("FIELDBOOK__TOKEN__TTL_S", "61"),
+        ("FIELDBOOK__ACCOUNTS__ACCESS_TTL_S", "300"),
+        ("FIELDBOOK__ACCOUNTS__REFRESH_TTL_S", "86400"),
+        ("FIELDBOOK__ACCOUNTS__ATTEMPTS_PER_MINUTE", "0"),
+        ("FIELDBOOK__ACCOUNTS__TRUSTED_PROXIES", "10.0.0.1, ::1"),
         ("FIELDBOOK__STORAGE__MAX_PAGE_COUNT", "100"),
         ("PATH", "not ours"),
     ];
@@ -102,6 +122,12 @@ fn every_key_can_be_set_from_the_environment() {
     assert_eq!(config.log, Log { level: LogLevel::Trace, format: LogFormat::Json });
     assert_eq!(config.token.ttl, Duration::from_secs(61));
     assert_eq!(config.storage.max_page_count, Some(100));
+    assert_eq!(config.accounts.access_ttl, Duration::from_secs(300));
+    assert_eq!(config.accounts.refresh_ttl, Duration::from_secs(86_400));
+    assert_eq!(config.accounts.attempts_per_minute, 0);
+    let proxies: Vec<String> =
+        config.accounts.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(proxies, ["10.0.0.1", "::1"]);
 }
 
 #[test]
@@ -140,7 +166,7 @@ fn values_of_the_wrong_type_or_spelling_are_refused() {
         ("allowed_origins = ['HTTPS://A.example']", "without a path or a wildcard"),
         ("limits = 5", "unknown key"),
         ("max_connections = 5", "unknown key; did you mean limits.max_connections?"),
-        ("[limits.more]\nx = 1", "`limits.more` unknown key"),
+        ("[limits.more]\nx = 1", "`limits.more.x` unknown key"),
         ("[log]\nlevel = 'loud'", "must be one of error, warn, info, debug, trace, not \"loud\""),
         ("[log]\nformat = true", "must be one of text, json, not true or false"),
         ("[token]\nttl_s = 1", "must be between 60 and"),

@@ -111,6 +111,10 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
+/// The address that a connection came from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
 /// Where a handler leaves the session that follows its answer; the connection's task takes it from here.
 #[derive(Clone, Default)]
 pub(super) struct SessionSlot(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
@@ -161,9 +165,9 @@ impl Connection {
         match self.tls {
             Some(tls) => {
                 let stream = tls.accept(stream).await.map_err(Broken::Tls)?;
-                answer_one(stream, self.router, slot).await?;
+                answer_one(stream, self.router, slot, Peer(self.peer)).await?;
             }
-            None => answer_one(stream, self.router, slot).await?,
+            None => answer_one(stream, self.router, slot, Peer(self.peer)).await?,
         }
         Ok(())
     }
@@ -175,10 +179,12 @@ async fn answer_one(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     slot: SessionSlot,
+    peer: Peer,
 ) -> hyper::Result<()> {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(slot.clone());
+        request.extensions_mut().insert(peer);
         let answer = router.call(request);
         async move { answer.await.map(closing) }
     });

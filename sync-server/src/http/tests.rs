@@ -1,6 +1,7 @@
 //! The promises of the port, over real sockets.
 
 mod frames;
+mod sign_in;
 
 use std::future::pending;
 use std::io;
@@ -67,6 +68,14 @@ struct Server {
 
 impl Server {
     async fn start(config: ServerConfig, tls: Option<Acceptor>) -> Self {
+        Self::start_with(config, tls, |state| state).await
+    }
+
+    async fn start_with(
+        config: ServerConfig,
+        tls: Option<Acceptor>,
+        add: impl FnOnce(HttpState) -> HttpState,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (readiness, metrics) = (Readiness::default(), Metrics::new());
@@ -74,6 +83,7 @@ impl Server {
         let bounds = Bounds::of(&config);
         let state =
             HttpState::new(Arc::new(config), readiness.clone(), metrics.clone(), Arc::new(Echo));
+        let state = add(state);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(listen::run(listener, tls, router(state), bounds, async {
             stopped.await.unwrap_or_default();

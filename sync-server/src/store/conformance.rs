@@ -1,6 +1,9 @@
 //! What every backend owes, as executable contracts: a backend's own test calls [`run`] with a way to make
 //! an empty workspace, and fails with the contract that is broken.
 
+mod access;
+mod accounts;
+mod audit;
 mod documents;
 mod log;
 mod material;
@@ -34,9 +37,18 @@ const CONTRACTS: &[(&str, Contract)] = &[
     ("changes keep their order, and a prefix finds them", documents::changes),
     ("folding keeps the index and drops bytes up to a position", documents::folded),
     ("receipts are kept until they are dropped, and marks of refusals with them", people::receipts),
+    ("the audit takes each entry once and in its order", audit::entries),
+    ("a login is one account's", accounts::accounts),
+    ("refresh tokens are found, revoked and dropped", accounts::families),
     ("replicas and members keep what they are given", people::rows),
     ("a scope lists its documents by their last change, whole positions at a time", scopes::listed),
     ("what leaves a scope is noted until it comes back", scopes::left),
+    ("what entered a scope is found by when, the latest first", scopes::entered),
+    ("a route is a record's last one, and its followers are found by it", access::routes),
+    ("the queue of records keeps its order and how far each place is done", access::queue),
+    ("the directory keeps what it is told of each member", access::members),
+    ("devices stay revoked, and grants stay noted", access::devices),
+    ("documents are weighed and found by their record", access::documents),
     ("a feed serves each device the documents of its scopes", scopes::fed),
 ];
 

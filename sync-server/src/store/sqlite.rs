@@ -1,6 +1,10 @@
 //! The default backend: one SQLite file per workspace, every commit durable before it is answered.
 
+mod access;
+mod accounts;
+pub mod audit;
 mod rows;
+mod scopes;
 mod tx;
 
 use std::fs::{File, TryLockError};

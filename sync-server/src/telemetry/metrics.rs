@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Key, Metadata, Recorder, Unit};
+use metrics::{Counter, Gauge, Histogram, Key, Label, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+
+use crate::identity::IdentityNumbers;
 
 /// Sync connections that are open now.
 pub const CONNECTIONS: &str = "fieldbook_connections";
@@ -52,6 +54,8 @@ pub struct Metrics {
     pub pages_sent: Counter,
     /// [`SLOW_CONSUMERS_CLOSED`]
     pub slow_consumers_closed: Counter,
+    /// What identity counts.
+    pub identity: IdentityNumbers,
     commit_seconds: Histogram,
     commits: Arc<AtomicU64>,
     page: PrometheusHandle,
@@ -67,6 +71,13 @@ impl Metrics {
             recorder.register_counter(&Key::from_static_name(name), &HERE)
         };
         recorder.describe_gauge(name_of(CONNECTIONS), None, "open sync connections".into());
+        let labelled = |name, label: Option<(&'static str, &'static str)>| {
+            let label = label.map(|(key, value)| Label::from_static_parts(key, value));
+            recorder.register_counter(
+                &Key::from_parts(name, label.into_iter().collect::<Vec<_>>()),
+                &HERE,
+            )
+        };
         let seconds = Some(Unit::Seconds);
         recorder.describe_histogram(name_of(COMMIT_SECONDS), seconds, "one transaction".into());
         Self {
@@ -79,6 +90,7 @@ impl Metrics {
             batches_refused: counter(BATCHES_REFUSED, "batches refused"),
             pages_sent: counter(PAGES_SENT, "pages sent"),
             slow_consumers_closed: counter(SLOW_CONSUMERS_CLOSED, "slow consumers closed"),
+            identity: IdentityNumbers::new(labelled),
             commit_seconds: recorder
                 .register_histogram(&Key::from_static_name(COMMIT_SECONDS), &HERE),
             commits: Arc::default(),

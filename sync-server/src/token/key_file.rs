@@ -3,11 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use jsonwebtoken::{DecodingKey, EncodingKey};
 
-use super::TokenKey;
+use super::{PublicKey, TokenKey};
 
 /// Why there is no token key.
 #[derive(Debug, thiserror::Error)]
@@ -117,10 +117,8 @@ fn refuse_other_readers(_path: &Path) -> Result<(), KeyError> {
 fn parse(text: &str) -> Option<TokenKey> {
     let document = pem::parse(text).ok().filter(|document| document.tag() == TAG)?;
     let pair = Ed25519KeyPair::from_pkcs8(document.contents()).ok()?;
-    Some(TokenKey {
-        signing: EncodingKey::from_ed_der(document.contents()),
-        verifying: DecodingKey::from_ed_der(pair.public_key().as_ref()),
-    })
+    let public = PublicKey::ed25519(pair.public_key().as_ref())?;
+    Some(TokenKey { pair: Arc::new(pair), public })
 }
 
 const TAG: &str = "PRIVATE KEY";

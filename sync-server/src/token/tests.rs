@@ -1,6 +1,8 @@
 //! The promises of tokens: what was minted is taken in its time, and nothing else ever.
 
-use jsonwebtoken::jwk::Jwk;
+use aws_lc_rs::signature::KeyPair;
+use crdt_core::limits::TOKEN_BYTES_MAX;
+use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
 use super::*;
@@ -40,20 +42,6 @@ fn part(value: &Value) -> String {
     base64url(value.to_string().as_bytes())
 }
 
-/// base64url without padding, as a JWT spells its parts.
-fn base64url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, b| bits << 8 | u32::from(*b))
-            << (8 * (3 - chunk.len()));
-        for digit in 0..=chunk.len() {
-            text.push(char::from(DIGITS[(bits >> (18 - 6 * digit) & 63) as usize]));
-        }
-    }
-    text
-}
-
 #[test]
 fn a_minted_token_says_who_its_bearer_is_until_it_ends() {
     let (key, _folder) = key();
@@ -62,7 +50,8 @@ fn a_minted_token_says_who_its_bearer_is_until_it_ends() {
     let principal = key.verify(&token, NOW).unwrap();
 
     let expires = Timestamp::from_millis(1_800_003_600_000);
-    assert_eq!(principal, Principal { workspace: "acme".to_owned(), member: member(), expires });
+    let workspace = "acme".to_owned();
+    assert_eq!(principal, Principal { workspace, member: member(), device: None, expires });
     assert!(key.verify(&token, expires.plus_millis(29_999)).is_ok());
     assert_eq!(
         key.verify(&token, expires.plus_millis(30_000)),
@@ -81,7 +70,10 @@ fn a_token_is_never_minted_for_longer_than_the_limit() {
     let (key, _folder) = key();
     let token = key.mint("acme", member(), NOW, Duration::MAX);
     let expires = key.verify(&token, NOW).unwrap().expires;
-    assert_eq!(expires.since(Timestamp::from_millis(1_800_000_000_000)), TTL_MS_MAX);
+    assert_eq!(
+        expires.since(Timestamp::from_millis(1_800_000_000_000)),
+        1_000 * TTL_S_MAX.cast_signed()
+    );
 }
 
 #[test]
@@ -179,19 +171,44 @@ fn a_header_that_chooses_an_algorithm_or_a_key_is_refused() {
 #[test]
 fn a_pointer_to_a_key_is_refused_even_under_our_own_signature() {
     let (key, _folder) = key();
-    let mut header = Header::new(Algorithm::EdDSA);
-    header.jku = Some("https://evil.example/keys".to_owned());
-    let token = jsonwebtoken::encode(&header, &claims(), &key.signing).unwrap();
-    assert_eq!(key.verify(&token, NOW), Err(TokenError::UnexpectedHeader));
+    let header = json!({"alg": "EdDSA", "typ": "JWT", "jku": "https://evil.example/keys"});
+    let signed = format!("{}.{}", part(&header), part(&claims()));
+    let signature = base64url(key.pair.sign(signed.as_bytes()).as_ref());
+    assert_eq!(
+        key.verify(&format!("{signed}.{signature}"), NOW),
+        Err(TokenError::UnexpectedHeader)
+    );
 }
 
 #[test]
 fn a_token_signed_with_the_public_key_as_a_secret_is_refused() {
     let (key, _folder) = key();
-    let public = Jwk::from_encoding_key(&key.signing, Algorithm::EdDSA).unwrap();
-    let secret = EncodingKey::from_secret(serde_json::to_string(&public).unwrap().as_bytes());
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims(), &secret).unwrap();
+    let secret = EncodingKey::from_secret(key.pair.public_key().as_ref());
+    let header = Header::new(jsonwebtoken::Algorithm::HS256);
+    let token = jsonwebtoken::encode(&header, &claims(), &secret).unwrap();
     assert_eq!(key.verify(&token, NOW), Err(TokenError::UnexpectedHeader));
+}
+
+#[test]
+fn a_token_for_one_device_names_it() {
+    let (key, _folder) = key();
+    let device = DeviceId([7; 16]);
+    let token = key.mint_for_device("acme", member(), device, NOW, HOUR);
+    assert_eq!(key.verify(&token, NOW).unwrap().device, Some(device));
+    for bad in [json!(7), json!(""), json!("07"), json!("0G".repeat(16)), json!("0A".repeat(16))] {
+        let refused = key.verify(&key.sign(&claims_with("device", bad)), NOW);
+        assert_eq!(refused, Err(TokenError::IllTyped { claim: "device" }));
+    }
+}
+
+#[test]
+fn a_claim_that_is_said_twice_is_refused_though_the_signature_fits() {
+    let (key, _folder) = key();
+    let twice = claims().to_string().replacen('{', "{\"workspace\":\"globex\",", 1);
+    let header = Value::Object(header().into_map());
+    let signed = format!("{}.{}", part(&header), base64url(twice.as_bytes()));
+    let signature = base64url(key.pair.sign(signed.as_bytes()).as_ref());
+    assert_eq!(key.verify(&format!("{signed}.{signature}"), NOW), Err(TokenError::Malformed));
 }
 
 #[test]

@@ -6,16 +6,25 @@
 //! the device then holds the state of that very position. Scopes that caught up at different positions
 //! are brought together by following the log in those that are behind.
 
+mod follow;
+mod lost;
 mod page;
+mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crdt_core::id::ReplicaId;
 use crdt_core::limits;
+use crdt_core::policy::Subscription;
 use crdt_core::protocol::{AuthorName, Cursor, Hello, Page, ScopeCursor};
 
-use crate::store::{ChangeRow, Read, ScopeRow, StoreError};
+use super::directory::{SERVER, SERVER_NAME};
+use crate::store::{Read, ScopeRow, StoreError};
+use follow::Follower;
+pub(super) use lost::Known;
+use lost::{Lost, Progress};
 use page::Draft;
+use watched::{Watched, admits};
 
 /// How a feed reads; smaller numbers make every way of it short enough to test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +55,8 @@ impl Default for Stride {
 pub struct Feed {
     replica: ReplicaId,
     stride: Stride,
+    watched: Watched,
+    /// Where each subscription stands, by its name.
     cursors: BTreeMap<String, Cursor>,
     /// The cursors as the device last heard of them.
     told: BTreeMap<String, Cursor>,
@@ -55,6 +66,8 @@ pub struct Feed {
     wanted: VecDeque<u64>,
     /// Where a position that is too large for one page was cut.
     cut: Option<Cut>,
+    /// Subscriptions that the device may still hold and is no longer granted.
+    lost: VecDeque<Lost>,
     authors: BTreeSet<ReplicaId>,
 }
 
@@ -77,24 +90,35 @@ enum Way {
 }
 
 impl Feed {
-    /// A feed that goes on where a device says it stands; in scopes that it did not know, at the beginning.
+    /// A feed that goes on where a device says it stands; in subscriptions that it did not know, at the
+    /// beginning. `known` is what the replica's row says of the lease that the device shows: what it was
+    /// granted, and what it may not have dropped since. What a device names beyond that is not believed.
     #[must_use]
-    pub fn new(hello: &Hello, scopes: &[String], known: &[String], head: u64) -> Self {
+    pub fn new(hello: &Hello, granted: &[Subscription], known: &[String], head: u64) -> Self {
+        let known: Vec<Known<'_>> = known.iter().map(|entry| Known::read(entry)).collect();
+        let exception = |name: &str| hello.exceptions.iter().find(|e| e.scope == name);
         let mut cursors = BTreeMap::new();
         let mut told = BTreeMap::new();
-        for scope in scopes {
-            let exception = hello.exceptions.iter().find(|exception| exception.scope == *scope);
-            let cursor = match exception {
-                Some(exception) => exception.cursor,
-                None if known.contains(scope) => hello.cursor,
+        for name in granted.iter().map(Subscription::name) {
+            let known = known.iter().find(|known| known.name == name);
+            let cursor = match exception(&name).map(|exception| exception.cursor) {
+                // What entered after `from` may have been dropped.
+                Some(cursor) if known.is_some_and(|known| known.was_lost) => {
+                    Cursor::at(cursor.from.unwrap_or(cursor.position))
+                }
+                Some(cursor) => cursor,
+                None if known.is_some_and(|known| !known.was_lost) => hello.cursor,
                 None => Cursor::default(),
             };
-            told.insert(scope.clone(), cursor);
-            cursors.insert(scope.clone(), beginning(cursor, head));
+            told.insert(name.clone(), cursor);
+            cursors.insert(name, beginning(cursor, head));
         }
+        let lost = known.into_iter().filter(|known| !cursors.contains_key(known.name));
         Self {
             replica: hello.replica,
             stride: Stride::default(),
+            watched: Watched::new(granted),
+            lost: lost.filter_map(|known| Lost::of(known, hello)).collect(),
             cursors,
             told,
             told_all: hello.cursor,
@@ -102,6 +126,11 @@ impl Feed {
             cut: None,
             authors: BTreeSet::new(),
         }
+    }
+
+    /// The entries of the replica's row for what the device is told to drop.
+    pub(super) fn losing(&self) -> impl Iterator<Item = String> {
+        self.lost.iter().map(Lost::entry)
     }
 
     /// The same feed with another stride.
@@ -125,6 +154,9 @@ impl Feed {
         let head = tx.head()?;
         let mut draft = Draft::new(self.stride.burst_bytes);
         self.add_wanted(tx, &mut draft)?;
+        if draft.is_empty() && !self.lost.is_empty() {
+            return self.drop_lost(tx, head, draft).map(Some);
+        }
         // One way a page: entries of two ways could repeat a change or put it before what it depends on.
         while draft.is_empty() {
             match self.way(head) {
@@ -133,7 +165,8 @@ impl Feed {
                 Way::Log { after, up_to } => draft = self.follow(tx, after, up_to)?,
             }
         }
-        let cursors = self.news(head);
+        // What is said of all scopes at once would be about those that are still to be dropped, too.
+        let cursors = if self.lost.is_empty() { self.news(head) } else { Vec::new() };
         if draft.is_empty() && (cursors.is_empty() || !flush) {
             return Ok(None);
         }
@@ -145,13 +178,46 @@ impl Feed {
                 self.told.insert(told.scope.clone(), told.cursor);
             }
         }
+        self.page(tx, head, draft, cursors).map(Some)
+    }
+
+    fn page(
+        &mut self,
+        tx: &dyn Read,
+        head: u64,
+        draft: Draft,
+        cursors: Vec<ScopeCursor>,
+    ) -> Result<Page, StoreError> {
         let mut authors = Vec::new();
         for replica in draft.replicas() {
             if self.authors.insert(replica) {
                 authors.extend(author(tx, replica)?);
             }
         }
-        Ok(Some(Page { cursors, entries: draft.into_entries(), authors, head }))
+        Ok(Page { cursors, entries: draft.into_entries(), authors, head, dropped: Vec::new() })
+    }
+
+    /// A page that says what is to be dropped; it comes before everything else.
+    fn drop_lost(
+        &mut self,
+        tx: &dyn Read,
+        head: u64,
+        mut draft: Draft,
+    ) -> Result<Page, StoreError> {
+        let (mut cursors, mut dropped) = (Vec::new(), Vec::new());
+        while let Some(lost) = self.lost.front_mut() {
+            match lost.add(tx, &self.watched, self.stride.catch_up, &mut draft)? {
+                Progress::Gone(name) => {
+                    dropped.push(name);
+                    self.lost.pop_front();
+                }
+                Progress::More(cursor) => {
+                    cursors.extend(cursor);
+                    break;
+                }
+            }
+        }
+        Ok(Page { dropped, ..self.page(tx, head, draft, cursors)? })
     }
 
     fn way(&self, head: u64) -> Way {
@@ -193,7 +259,7 @@ impl Feed {
     fn add_wanted(&mut self, tx: &dyn Read, draft: &mut Draft) -> Result<(), StoreError> {
         while !draft.is_full() {
             let Some(number) = self.wanted.pop_front() else { break };
-            if self.is_visible(tx, number)? {
+            if self.watched.shows(tx, number)? {
                 draft.add_whole(tx, number)?;
             } else {
                 draft.leave(number);
@@ -202,38 +268,35 @@ impl Feed {
         Ok(())
     }
 
-    fn is_visible(&self, tx: &dyn Read, document: u64) -> Result<bool, StoreError> {
-        for scope in self.cursors.keys() {
-            if tx.in_scope(scope, document)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// The next documents of one scope by index.
+    /// The next documents of one subscription by index.
     fn catch_up(
         &mut self,
         tx: &dyn Read,
-        scope: &str,
+        name: &str,
         head: u64,
         draft: &mut Draft,
     ) -> Result<(), StoreError> {
-        let cursor = self.cursors.get(scope).copied().unwrap_or_default();
+        let Some(subscription) = self.watched.get(name).cloned() else { return Ok(()) };
+        let scope = subscription.scope();
+        let cursor = self.cursors.get(name).copied().unwrap_or_default();
         let from = cursor.from.unwrap_or(cursor.position);
-        let sent = self.cut.take().filter(|cut| cut.scope == scope);
+        let left = tx.left_between(&scope, cursor.position, head, limits::PAGE_ENTRIES_MAX)?;
+        let is_all_left = left.len() < limits::PAGE_ENTRIES_MAX;
+        let ceiling = left.last().filter(|_| !is_all_left).map_or(head, |(_, position)| *position);
+        let sent = self.cut.take().filter(|cut| cut.scope == name);
         let is_sent = |row: &ScopeRow| {
             let within = |cut: &Cut| row.position == cut.position && row.document <= cut.document;
             sent.as_ref().is_some_and(within)
         };
         let mut at = cursor.position;
         let reached_end = 'read: loop {
-            let rows = tx.scope_after(scope, at, self.stride.catch_up)?;
+            let mut rows = tx.scope_after(&scope, at, self.stride.catch_up)?;
+            rows.retain(|row| row.position <= ceiling);
             if rows.is_empty() {
                 break true;
             }
             for (place, row) in rows.iter().enumerate() {
-                if !is_sent(row) {
+                if !is_sent(row) && admits(tx, &subscription, row.document)? {
                     add_indexed(tx, row, from, draft)?;
                 }
                 let last = rows.get(place + 1).is_none_or(|next| next.position != row.position);
@@ -244,26 +307,33 @@ impl Feed {
                     }
                 } else if draft.is_bursting() {
                     let (position, document) = (row.position, row.document);
-                    self.cut = Some(Cut { scope: scope.to_owned(), position, document });
+                    self.cut = Some(Cut { scope: name.to_owned(), position, document });
                     break 'read false;
                 }
             }
         };
-        let next =
-            if reached_end { Cursor::at(head) } else { Cursor { position: at, from: Some(from) } };
-        for (document, _) in tx.left_between(scope, cursor.position, next.position)? {
-            if !self.is_visible(tx, document)? {
+        let next = match reached_end {
+            true if is_all_left => Cursor::at(head),
+            true => Cursor { position: ceiling, from: Some(from) },
+            false => Cursor { position: at, from: Some(from) },
+        };
+        for (document, position) in left {
+            if position <= next.position
+                && admits(tx, &subscription, document)?
+                && !self.watched.shows(tx, document)?
+            {
                 draft.leave(document);
             }
         }
-        self.cursors.insert(scope.to_owned(), next);
+        self.cursors.insert(name.to_owned(), next);
         Ok(())
     }
 
-    /// The next batches of the log, each whole, in the scopes that stand at `after`.
+    /// The next batches of the log, each whole, in the subscriptions that stand at `after`.
     fn follow(&mut self, tx: &dyn Read, after: u64, up_to: u64) -> Result<Draft, StoreError> {
         let standing = self.cursors.iter().filter(|(_, cursor)| cursor.position == after);
-        let scopes: Vec<String> = standing.map(|(scope, _)| scope.clone()).collect();
+        let standing: BTreeSet<String> = standing.map(|(name, _)| name.clone()).collect();
+        let follower = Follower { watched: &self.watched, standing: &standing, after };
         let mut draft = Draft::new(self.stride.burst_bytes);
         let mut at = after;
         while at < up_to && !draft.is_full() {
@@ -273,9 +343,8 @@ impl Feed {
                 at = up_to;
             }
             for batch in batches {
-                if batch.replica != self.replica {
-                    follow_batch(tx, &scopes, batch.position, after, &mut draft)?;
-                }
+                let is_own = batch.replica == self.replica;
+                follower.add(tx, batch.position, is_own, &mut draft)?;
                 at = batch.position;
                 if draft.is_full() {
                     break;
@@ -290,13 +359,8 @@ impl Feed {
                 Cursor { position: after, from: Some(after) },
             );
         }
-        for scope in scopes {
-            for (document, _) in tx.left_between(&scope, after, next.position)? {
-                if !self.is_visible(tx, document)? {
-                    draft.leave(document);
-                }
-            }
-            self.cursors.insert(scope, next);
+        for name in standing {
+            self.cursors.insert(name, next);
         }
         Ok(draft)
     }
@@ -326,41 +390,11 @@ fn add_indexed(
     }
 }
 
-fn follow_batch(
-    tx: &dyn Read,
-    scopes: &[String],
-    position: u64,
-    after: u64,
-    draft: &mut Draft,
-) -> Result<(), StoreError> {
-    let mut by_document: BTreeMap<u64, Vec<ChangeRow>> = BTreeMap::new();
-    for change in tx.changes_at(position)? {
-        by_document.entry(change.document).or_default().push(change);
-    }
-    for (document, changes) in by_document {
-        if draft.is_bursting() {
-            break;
-        }
-        let mut entered = None;
-        for scope in scopes {
-            let row = tx.in_scope(scope, document)?;
-            entered = match (entered, row) {
-                (Some(earlier), Some(row)) => Some(row.entered.min(earlier)),
-                (earlier, row) => earlier.or(row.map(|row| row.entered)),
-            };
-        }
-        let Some(entered) = entered else { continue };
-        if entered > after && tx.first_position(document)? < Some(entered) {
-            draft.add_whole(tx, document)?;
-        } else {
-            draft.add_changes(tx, document, position, Some(changes))?;
-        }
-    }
-    Ok(())
-}
-
 fn author(tx: &dyn Read, replica: ReplicaId) -> Result<Option<AuthorName>, StoreError> {
     let Some(row) = tx.replica(&replica)? else { return Ok(None) };
-    let name = tx.member(&row.member)?.unwrap_or_default();
+    let name = match tx.member(&row.member)? {
+        None if row.member == SERVER => SERVER_NAME.to_owned(),
+        name => name.unwrap_or_default(),
+    };
     Ok(Some(AuthorName { replica, member: row.member, name }))
 }

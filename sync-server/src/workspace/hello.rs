@@ -2,15 +2,18 @@
 
 use crdt_core::id::{Lease, MemberId};
 use crdt_core::limits;
+use crdt_core::policy::Subscription;
 use crdt_core::protocol::{
-    Cursor, Goodbye, GoodbyeCode, Hello, Outcome, Receipt, VERSIONS, Welcome,
+    Cursor, Goodbye, GoodbyeCode, Hello, Outcome, Receipt, ScopeCursor, VERSIONS, Welcome,
 };
 use crdt_core::record::{SeedKind, seed};
 use crdt_core::schema::{FieldKind, Schema};
 use crdt_core::time::Timestamp;
 
+use super::feed::Known;
 use super::{Feed, Workspace};
-use crate::store::{self, Read, ReplicaRow, StoreError};
+use crate::store::access::MemberRow;
+use crate::store::{self, LogInfo, Read, ReplicaRow, StoreError, Write};
 
 /// What a good handshake gives.
 #[derive(Debug)]
@@ -41,8 +44,8 @@ fn refused(code: GoodbyeCode, text: &str) -> HelloError {
 }
 
 impl Workspace {
-    /// Answers a handshake of `member`, whose token was verified. Ends nothing by itself: the caller has
-    /// ended the replica's other session before.
+    /// Answers a handshake of `member`, whose token was verified: when that ends is for the caller to put
+    /// into the welcome. Ends nothing by itself: the caller ends the replica's other session.
     ///
     /// # Errors
     /// A goodbye for the device, or the storage's fault.
@@ -57,26 +60,32 @@ impl Workspace {
         let version = *common.ok_or_else(|| {
             refused(GoodbyeCode::Version, "no version in common; update the app or the server")
         })?;
-        if is_seed_prefix(&self.schema, hello.replica.as_bytes()) {
+        if hello.replica == self.rules.server {
+            return Err(refused(GoodbyeCode::ReplicaTaken, "the replica id is the server's own"));
+        }
+        if is_seed_prefix(&self.rules.schema, hello.replica.as_bytes()) {
             return Err(refused(GoodbyeCode::Protocol, "the replica id is one that seeds use"));
         }
-        let schema = self.schema.clone();
-        let sections = sections(&schema);
-        let scopes = self.access.scopes_of_member(&member, &sections);
+        let (schema, policy) = (self.rules.schema.clone(), self.rules.policy.clone());
+        let listed = self.rules.directory.get(&member).cloned();
+        let standing = self.rules.directory.standing(member);
+        let granted = policy.subscriptions(&standing, &schema);
+        let scopes: Vec<String> = granted.iter().map(Subscription::name).collect();
         let limits = self.limits;
         let store = self.store();
         let mut problem = None;
         let greeted = store::write(&*store, |tx| {
             problem = None;
-            let row = match admit(tx, now, new_lease, member, hello, &scopes)? {
-                Ok(row) => row,
+            let (row, known) = match admit(tx, now, new_lease, member, listed.as_ref(), hello)? {
+                Ok(admitted) => admitted,
                 Err(error) => {
                     problem = Some(error);
                     return Ok(None);
                 }
             };
             let log = tx.log()?;
-            tx.put_replica(&row)?;
+            let feed = Feed::new(hello, &granted, &known, log.head);
+            let row = remember(tx, row, &scopes, &feed)?;
             tx.drop_receipts(&row.id, hello.receipt)?;
             let welcome = Welcome {
                 version,
@@ -92,16 +101,18 @@ impl Workspace {
                 backed_up_to: 0,
                 head: log.head,
                 member,
-                member_name: tx.member(&member)?.unwrap_or_default(),
-                policy_version: 0,
+                member_name: listed.as_ref().map(|row| row.name.clone()).unwrap_or_default(),
+                policy_version: policy.version(),
+                policy: (hello.policy_version != policy.version())
+                    .then(|| policy.text().to_owned()),
+                standing: standing.clone(),
+                token_expires: now,
             };
-            Ok(Some((welcome, row.previous_scopes)))
+            Ok(Some((welcome, feed)))
         })?;
         match (greeted, problem) {
-            (Some((welcome, known)), _) => {
-                let feed = Feed::new(hello, &welcome.scopes, &known, welcome.head);
-                let feed = feed.with_stride(self.stride);
-                Ok(Greeting { welcome, feed })
+            (Some((welcome, feed)), _) => {
+                Ok(Greeting { welcome, feed: feed.with_stride(self.stride) })
             }
             (None, Some(error)) => Err(error),
             (None, None) => Err(refused(GoodbyeCode::Internal, "the handshake was not finished")),
@@ -128,43 +139,47 @@ fn within_a_frame(mut receipts: Vec<Receipt>) -> Vec<Receipt> {
     receipts
 }
 
-/// The replica's row with its new lease, or why it may not go on.
+/// The replica's row with its new lease and the subscriptions that the device knows, or why it may not go on.
 fn admit(
     tx: &dyn Read,
     now: Timestamp,
     new_lease: Lease,
     member: MemberId,
+    listed: Option<&MemberRow>,
     hello: &Hello,
-    scopes: &[String],
-) -> Result<Result<ReplicaRow, HelloError>, StoreError> {
+) -> Result<Result<(ReplicaRow, Vec<String>), HelloError>, StoreError> {
     if let Err(text) = plausible(hello) {
         return Ok(Err(refused(GoodbyeCode::Protocol, text)));
     }
-    if tx.member(&member)?.is_none() {
-        let text = "the member is not in the workspace; add it with `sync-server member add`";
-        return Ok(Err(refused(GoodbyeCode::Unauthorized, text)));
+    let stored = tx.replica(&hello.replica)?;
+    let devices = [Some(hello.device), stored.as_ref().map(|row| row.device)];
+    for device in devices.into_iter().flatten() {
+        // A copy of the file on other hardware is wiped as well.
+        if tx.revoked_at(&device)?.is_some() {
+            let text = "this device was revoked; what it holds of the workspace is to be wiped";
+            return Ok(Err(refused(GoodbyeCode::DeviceRevoked, text)));
+        }
     }
-    let log = tx.log()?;
-    if hello.epoch.is_some_and(|epoch| epoch != log.epoch) {
-        let text = "the device knows another log; it must compare everything";
-        return Ok(Err(refused(GoodbyeCode::UnknownEpoch, text)));
+    if let Err((code, text)) = welcome_member(listed) {
+        return Ok(Err(refused(code, text)));
     }
-    let ahead = hello.exceptions.iter().map(|exception| exception.cursor);
-    if ahead.chain([hello.cursor]).any(|cursor| cursor.position > log.head) {
-        let text = "the device is ahead of the log: was the server put back to an older state?";
-        return Ok(Err(refused(GoodbyeCode::CursorAhead, text)));
+    if let Err((code, text)) = fits_log(&tx.log()?, hello) {
+        return Ok(Err(refused(code, text)));
     }
-    let Some(row) = tx.replica(&hello.replica)? else {
-        return Ok(Ok(ReplicaRow {
+    let Some(row) = stored else {
+        let row = ReplicaRow {
             id: hello.replica,
             member,
             lease: new_lease,
             previous_lease: None,
-            scopes: scopes.to_vec(),
+            scopes: Vec::new(),
             previous_scopes: Vec::new(),
             last_receipt: hello.receipt,
             last_seen: now,
-        }));
+            device: hello.device,
+            device_name: hello.device_name.clone(),
+        };
+        return Ok(Ok((row, claimed(tx, member, hello, Vec::new())?)));
     };
     if row.member != member {
         let text = "this database belongs to another member; open one of your own";
@@ -185,17 +200,80 @@ fn admit(
         return Ok(Err(refused(GoodbyeCode::LeaseOutdated, text)));
     }
     // What the device knows came with the lease that it shows.
-    let known = if current { row.scopes } else { row.previous_scopes };
-    Ok(Ok(ReplicaRow {
+    let known = if current { row.scopes.clone() } else { row.previous_scopes.clone() };
+    let row = ReplicaRow {
         lease: new_lease,
         previous_lease: hello.lease,
-        scopes: scopes.to_vec(),
-        previous_scopes: known,
+        scopes: Vec::new(),
+        previous_scopes: known.clone(),
         // After a loss of the newest data the device may have seen higher numbers: none comes twice.
         last_receipt: row.last_receipt.max(hello.receipt),
         last_seen: now,
+        device: hello.device,
+        device_name: hello.device_name.clone(),
         ..row
-    }))
+    };
+    Ok(Ok((row, claimed(tx, member, hello, known)?)))
+}
+
+/// What the device knows, with what it says that it holds and that its member was granted once. So a copy
+/// that counts as a new replica drops what it may not hold; and a device that names scopes which its member
+/// never had learns nothing of them.
+fn claimed(
+    tx: &dyn Read,
+    member: MemberId,
+    hello: &Hello,
+    mut known: Vec<String>,
+) -> Result<Vec<String>, StoreError> {
+    for ScopeCursor { scope, cursor } in &hello.exceptions {
+        let is_known = known.iter().any(|entry| Known::read(entry).name == scope);
+        if !is_known && tx.was_granted(&member, scope)? {
+            known.push(Known::claimed(scope, *cursor));
+        }
+    }
+    Ok(known)
+}
+
+/// Writes the replica's row with what it is granted and what it may not have dropped yet.
+fn remember(
+    tx: &mut dyn Write,
+    mut row: ReplicaRow,
+    granted: &[String],
+    feed: &Feed,
+) -> Result<ReplicaRow, StoreError> {
+    for name in granted.iter().filter(|name| !row.previous_scopes.contains(name)) {
+        tx.note_granted(&row.member, name)?;
+    }
+    row.scopes = granted.iter().cloned().chain(feed.losing()).collect();
+    tx.put_replica(&row)?;
+    Ok(row)
+}
+
+fn welcome_member(listed: Option<&MemberRow>) -> Result<(), (GoodbyeCode, &'static str)> {
+    match listed {
+        None => Err((
+            GoodbyeCode::Unauthorized,
+            "the member is not in the workspace; add it with `sync-server member add`",
+        )),
+        Some(row) if !row.standing.active => {
+            Err((GoodbyeCode::MemberDisabled, "the member is switched off"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Whether the device stands in this log.
+fn fits_log(log: &LogInfo, hello: &Hello) -> Result<(), (GoodbyeCode, &'static str)> {
+    if hello.epoch.is_some_and(|epoch| epoch != log.epoch) {
+        let text = "the device knows another log; it must compare everything";
+        return Err((GoodbyeCode::UnknownEpoch, text));
+    }
+    let ahead = hello.exceptions.iter().map(|exception| exception.cursor);
+    if ahead.chain([hello.cursor]).any(|cursor| cursor.position > log.head) {
+        let text = "the device is ahead of the log: was the server put back to an older state?";
+        return Err((GoodbyeCode::CursorAhead, text));
+    }
+    Ok(())
 }
 
 /// Whether an honest device could say this.
@@ -209,17 +287,6 @@ fn plausible(hello: &Hello) -> Result<(), &'static str> {
         return Err("a receipt number that was never given");
     }
     Ok(())
-}
-
-fn sections(schema: &Schema) -> Vec<String> {
-    let mut sections: Vec<String> = schema
-        .entities()
-        .flat_map(|entity| entity.sections())
-        .map(|section| section.as_str().to_owned())
-        .collect();
-    sections.sort_unstable();
-    sections.dedup();
-    sections
 }
 
 /// Whether a replica id is the beginning of a seed's actor: its changes could stand in the place of seeds.

@@ -1,53 +1,69 @@
-//! Judging batches: each as a whole, each change through the one door of `crdt-core`.
+//! Judging batches: each as a whole, by the policy and through the one door of `crdt-core`.
+//!
+//! The order is what keeps a refusal from telling anything. What needs no document comes first: size, form,
+//! entities and sections that the schema lacks. Then comes what the sender may see at all: a record out of
+//! sight is answered alike whether it exists or not, and a section that the sender may not read whether it
+//! holds something or not. Only then is a document looked at, and at last the policy judges the deed.
 
-use std::collections::BTreeMap;
+mod deeds;
+mod door;
+mod finish;
+mod sight;
 
-use crdt_core::id::{ChangeHash, DocumentId, MemberId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crdt_core::id::{ChangeHash, DocumentId, MemberId, RecordId, ReplicaId};
 use crdt_core::limits;
-use crdt_core::protocol::{
-    AcceptedDocument, DocumentChanges, DocumentRef, Outcome, Refusal, SentChange,
-};
-use crdt_core::record::document::Purpose;
-use crdt_core::record::{
-    Admitted, Change, History, Judgement, OpId, Reason, Situation, judge, judge_knowing,
-    judge_with, stale_preds,
-};
+use crdt_core::policy::{Policy, Standing};
+use crdt_core::protocol::{AcceptedDocument, DocumentChanges, Outcome, Refusal};
+use crdt_core::record::Reason;
 use crdt_core::schema::Schema;
 use crdt_core::time::Timestamp;
 
 use super::Submitted;
-use super::dependencies::resolve;
-use super::draft::{Draft, Drafts, Found};
-use crate::access::Access;
+use super::budget::Budget;
+use super::directory::Directory;
+use super::draft::Drafts;
+use super::routes::Routes;
+use crate::store::access::MemberRow;
 use crate::store::{BatchRow, Read, StoreError, Write};
+use door::Tried;
 
-/// How often each member's changes had their document loaded within the last minute.
-#[derive(Debug, Clone, Default)]
-pub(super) struct SlowDoors {
-    minute: i64,
-    used: BTreeMap<MemberId, u32>,
-}
+pub(super) use finish::Finished;
 
-impl SlowDoors {
-    fn take(&mut self, now: Timestamp, member: MemberId) -> bool {
-        let minute = now.as_millis().div_euclid(60_000);
-        if minute != self.minute {
-            *self = Self { minute, used: BTreeMap::new() };
-        }
-        let used = self.used.entry(member).or_insert(0);
-        *used += 1;
-        *used <= limits::SLOW_DOORS_PER_MINUTE
-    }
+/// What a workspace judges by.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) schema: Arc<Schema>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) directory: Directory,
+    /// The server's own replica: what it writes is not judged by the policy.
+    pub(super) server: ReplicaId,
 }
 
 /// Where batches are judged, one after the other, within one transaction.
 pub(super) struct Desk<'a> {
-    schema: &'a Schema,
-    access: &'a dyn Access,
+    rules: &'a Rules,
     now: Timestamp,
     drafts: Drafts,
-    budget: &'a mut SlowDoors,
+    routes: Routes,
+    /// The members whose records were written.
+    members: BTreeMap<MemberId, MemberRow>,
+    budget: &'a mut Budget,
     slow_doors: u64,
+}
+
+/// The answer to a batch.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) outcome: Outcome,
+    /// The documents of a refused batch, as far as its sender may know them.
+    pub(super) refused: Vec<DocumentId>,
+    /// The rules that allowed it, by record.
+    pub(super) rules: BTreeMap<RecordId, Vec<String>>,
+    /// The records of a refused batch that exist and that its sender may not see.
+    pub(super) out_of_reach: BTreeSet<RecordId>,
 }
 
 /// A batch is refused, or put off, or the storage fails.
@@ -55,6 +71,13 @@ enum Stop {
     Refused {
         document: Option<DocumentId>,
         reason: Reason,
+    },
+    /// The policy refuses it, for these reasons.
+    Denied(Vec<Refusal>),
+    /// Records that the sender may not see; those that exist.
+    Unseen {
+        reasons: Vec<Refusal>,
+        records: BTreeSet<RecordId>,
     },
     /// The member's budget for loading documents is used up: nothing is said of the batch.
     Busy,
@@ -71,14 +94,32 @@ fn refused(document: &DocumentId, reason: Reason) -> Stop {
     Stop::Refused { document: Some(document.clone()), reason }
 }
 
+fn refusal(document: Option<DocumentId>, reason: &Reason) -> Refusal {
+    Refusal {
+        code: reason.code().to_owned(),
+        text: reason.to_string(),
+        field: reason.key().map(str::to_owned),
+        rule: None,
+        document,
+    }
+}
+
 impl<'a> Desk<'a> {
-    pub(super) fn new(
-        schema: &'a Schema,
-        access: &'a dyn Access,
-        now: Timestamp,
-        budget: &'a mut SlowDoors,
-    ) -> Self {
-        Self { schema, access, now, drafts: Drafts::default(), budget, slow_doors: 0 }
+    pub(super) fn new(rules: &'a Rules, now: Timestamp, budget: &'a mut Budget) -> Self {
+        Self {
+            rules,
+            now,
+            drafts: Drafts::default(),
+            routes: Routes::default(),
+            members: BTreeMap::new(),
+            budget,
+            slow_doors: 0,
+        }
+    }
+
+    /// What it judges by.
+    pub(super) fn rules(&self) -> &'a Rules {
+        self.rules
     }
 
     /// How many changes went through the slow door.
@@ -86,78 +127,117 @@ impl<'a> Desk<'a> {
         self.slow_doors
     }
 
-    /// Judges one batch. A refused one leaves everything as it was; the second result names its documents.
-    /// Nothing when it is put off.
+    /// What the directory says of a member, with what this transaction wrote.
+    pub(super) fn standing(&self, member: MemberId) -> Standing {
+        match self.members.get(&member) {
+            Some(row) => row.standing.clone(),
+            None => self.rules.directory.standing(member),
+        }
+    }
+
+    /// Judges one batch. A refused one leaves everything as it was. Nothing when it is put off.
     pub(super) fn judge(
         &mut self,
         tx: &mut dyn Write,
         submitted: &Submitted,
-    ) -> Result<Option<(Outcome, Vec<DocumentId>)>, StoreError> {
+    ) -> Result<Option<Answer>, StoreError> {
         let batch = &submitted.batch;
+        let answer = |outcome| Answer {
+            outcome,
+            refused: Vec::new(),
+            rules: BTreeMap::new(),
+            out_of_reach: BTreeSet::new(),
+        };
         if let Some(row) = tx.batch(&batch.id)? {
-            return Ok(Some((self.already(tx, &row)?, Vec::new())));
+            return self.already(tx, submitted, &row).map(|outcome| Some(answer(outcome)));
         }
         let position = tx.head()? + 1;
-        let mut changed = BTreeMap::new();
-        match self.try_batch(tx, submitted, position, &mut changed) {
-            Ok(()) => {
-                tx.append_batch(&BatchRow {
-                    position,
-                    id: batch.id,
-                    replica: submitted.replica,
-                    member: submitted.member,
-                    received_at: self.now,
-                })?;
-                let names: Vec<DocumentId> = changed.keys().cloned().collect();
-                self.drafts.accept(tx, changed)?;
-                let documents = self.accepted(tx, &names)?;
-                Ok(Some((Outcome::Accepted { position, documents }, Vec::new())))
+        let (reasons, out_of_reach) = match self.try_batch(tx, submitted, position) {
+            Ok((tried, deeds)) => {
+                let documents = self.accept(tx, submitted, position, tried, &deeds)?;
+                let outcome = Outcome::Accepted { position, documents };
+                return Ok(Some(Answer { rules: deeds.rules, ..answer(outcome) }));
             }
+            Err(Stop::Busy) => return Ok(None),
+            Err(Stop::Store(error)) => return Err(error),
             Err(Stop::Refused { document, reason }) => {
-                let touched = self.names(tx, submitted)?;
-                let refusal = Refusal {
-                    code: reason.code().to_owned(),
-                    text: reason.to_string(),
-                    field: reason.key().map(str::to_owned),
-                    document,
-                };
-                Ok(Some((Outcome::Refused { reasons: vec![refusal] }, touched)))
+                (vec![refusal(document, &reason)], BTreeSet::new())
             }
-            Err(Stop::Busy) => Ok(None),
-            Err(Stop::Store(error)) => Err(error),
-        }
+            Err(Stop::Denied(reasons)) => (reasons, BTreeSet::new()),
+            Err(Stop::Unseen { reasons, records }) => (reasons, records),
+        };
+        let refused = self.names(tx, submitted)?;
+        let outcome = Outcome::Refused { reasons };
+        Ok(Some(Answer { refused, out_of_reach, ..answer(outcome) }))
     }
 
-    /// The documents that a batch names, as far as they are known.
-    fn names(&mut self, tx: &dyn Read, from: &Submitted) -> Result<Vec<DocumentId>, StoreError> {
-        let mut names = Vec::with_capacity(from.batch.documents.len());
-        for document in &from.batch.documents {
-            match &document.document {
-                DocumentRef::Identity(identity) => names.push(identity.id.clone()),
-                DocumentRef::Number(number) => {
-                    names.extend(self.drafts.by_number(tx, *number)?.map(|draft| draft.id.clone()));
-                }
-            }
-        }
-        Ok(names)
+    fn try_batch(
+        &mut self,
+        tx: &dyn Read,
+        submitted: &Submitted,
+        position: u64,
+    ) -> Result<(Tried, deeds::Judged), Stop> {
+        self.check_form(submitted)?;
+        let who = self.standing(submitted.member);
+        let sights = self.look(tx, submitted, &who)?;
+        let mut tried = Tried::default();
+        self.pass_door(tx, submitted, position, &mut tried)?;
+        let deeds = self.judge_deeds(tx, submitted, &who, sights, &tried)?;
+        Ok((tried, deeds))
     }
 
-    /// Writes what was accepted, and notes it in the scopes.
-    pub(super) fn finish(self, tx: &mut dyn Write) -> Result<(), StoreError> {
-        let access = self.access;
-        for (number, position, draft) in self.drafts.finish(tx)? {
-            let first = draft.added.first().map_or(position, |added| added.position);
-            let created = draft.is_new;
-            if created || access.moves(&draft.id, &draft.entity) {
-                let scopes = access.scopes_of_document(&draft.id, &draft.entity, &draft.cells);
-                rescope(tx, number, if created { first } else { position }, &scopes)?;
-            }
-            tx.touch(number, position)?;
+    /// What can be said of a batch without looking at anything but the schema.
+    fn check_form(&self, submitted: &Submitted) -> Result<(), Stop> {
+        let refused = |reason| Err(Stop::Refused { document: None, reason });
+        if submitted.batch.byte_len() > limits::BATCH_BYTES_MAX {
+            return refused(Reason::TooLarge { limit: limits::BATCH_BYTES_MAX });
+        }
+        let empty = |document: &DocumentChanges| document.changes.is_empty();
+        if submitted.batch.documents.is_empty() || submitted.batch.documents.iter().any(empty) {
+            // A document without changes would be made and never written.
+            return refused(Reason::NotCanonical { key: String::new() });
         }
         Ok(())
     }
 
-    fn already(&mut self, tx: &dyn Read, row: &BatchRow) -> Result<Outcome, StoreError> {
+    fn accept(
+        &mut self,
+        tx: &mut dyn Write,
+        submitted: &Submitted,
+        position: u64,
+        tried: Tried,
+        deeds: &deeds::Judged,
+    ) -> Result<Vec<AcceptedDocument>, StoreError> {
+        tx.append_batch(&BatchRow {
+            position,
+            id: submitted.batch.id,
+            replica: submitted.replica,
+            member: submitted.member,
+            received_at: self.now,
+        })?;
+        let names: Vec<DocumentId> = tried.documents.keys().cloned().collect();
+        self.drafts.accept(tx, tried.documents)?;
+        self.routes.accept(deeds.routes.clone());
+        self.members.extend(deeds.members.clone());
+        let mut documents = Vec::with_capacity(names.len());
+        for id in names {
+            if let Some(number) = self.drafts.by_name(tx, &id)?.and_then(|draft| draft.number) {
+                documents.push(AcceptedDocument { id, number });
+            }
+        }
+        Ok(documents)
+    }
+
+    /// The answer to a batch that is in the log. Whoever sends it under somebody else's name learns nothing.
+    fn already(
+        &mut self,
+        tx: &dyn Read,
+        submitted: &Submitted,
+        row: &BatchRow,
+    ) -> Result<Outcome, StoreError> {
+        if row.member != submitted.member {
+            return Ok(Outcome::Refused { reasons: vec![refusal(None, &Reason::OutOfScope)] });
+        }
         let stored = tx.changes_at(row.position)?;
         let mut changes: Vec<(u64, ChangeHash)> =
             stored.into_iter().map(|change| (change.document, change.hash)).collect();
@@ -178,259 +258,13 @@ impl<'a> Desk<'a> {
         Ok(Outcome::Already { position: row.position, documents, hashes })
     }
 
-    fn accepted(
+    /// The document of a number and its record's entity, as far as this transaction knows.
+    pub(super) fn name_of(
         &mut self,
         tx: &dyn Read,
-        names: &[DocumentId],
-    ) -> Result<Vec<AcceptedDocument>, StoreError> {
-        let mut documents = Vec::with_capacity(names.len());
-        for id in names {
-            if let Some(number) = self.drafts.by_name(tx, id)?.and_then(|draft| draft.number) {
-                documents.push(AcceptedDocument { id: id.clone(), number });
-            }
-        }
-        Ok(documents)
-    }
-
-    fn try_batch(
-        &mut self,
-        tx: &dyn Read,
-        submitted: &Submitted,
-        position: u64,
-        changed: &mut BTreeMap<DocumentId, Draft>,
-    ) -> Result<(), Stop> {
-        let bytes = submitted.batch.byte_len();
-        if bytes > limits::BATCH_BYTES_MAX {
-            let reason = Reason::TooLarge { limit: limits::BATCH_BYTES_MAX };
-            return Err(Stop::Refused { document: None, reason });
-        }
-        let history = if submitted.batch.schema_version == self.schema.version() {
-            History::Current
-        } else {
-            History::Older
-        };
-        let empty = |document: &DocumentChanges| document.changes.is_empty();
-        if submitted.batch.documents.is_empty() || submitted.batch.documents.iter().any(empty) {
-            // A document without changes would be made and never written.
-            let reason = Reason::NotCanonical { key: String::new() };
-            return Err(Stop::Refused { document: None, reason });
-        }
-        for document in &submitted.batch.documents {
-            let opened = self.open(tx, document, changed);
-            let mut draft = opened.map_err(|stop| self.stranded(tx, submitted, stop))?;
-            let id = draft.id.clone();
-            let judged = self.try_document(tx, submitted, document, position, history, &mut draft);
-            changed.insert(id, draft);
-            judged.map_err(|stop| self.stranded(tx, submitted, stop))?;
-        }
-        Ok(())
-    }
-
-    /// What follows from a refusal that was not acknowledged yet is told apart from a fault.
-    fn stranded(&self, tx: &dyn Read, from: &Submitted, stop: Stop) -> Stop {
-        let Stop::Refused { document: Some(document), reason } = stop else { return stop };
-        let may_follow = matches!(
-            reason,
-            Reason::UnknownDependency
-                | Reason::SeqGap { .. }
-                | Reason::NoSuchRecord
-                | Reason::StartOp { .. }
-                | Reason::NotARecord
-                | Reason::WrongOperation { .. }
-                | Reason::UnknownPred { .. }
-        );
-        let main = DocumentId::main(document.record);
-        if may_follow {
-            for id in [&document, &main] {
-                match tx.has_refused(&from.replica, id) {
-                    Ok(true) => return refused(&document, Reason::DependsOnRefused),
-                    Ok(false) => {}
-                    Err(error) => return Stop::Store(error),
-                }
-            }
-        }
-        refused(&document, reason)
-    }
-
-    /// The draft of a document that a batch names.
-    fn open(
-        &mut self,
-        tx: &dyn Read,
-        document: &DocumentChanges,
-        changed: &BTreeMap<DocumentId, Draft>,
-    ) -> Result<Draft, Stop> {
-        let identity = match &document.document {
-            DocumentRef::Number(number) => {
-                let found = self.drafts.by_number(tx, *number)?.cloned();
-                let found = found.map(|draft| changed.get(&draft.id).cloned().unwrap_or(draft));
-                return found.ok_or(Stop::Refused { document: None, reason: Reason::NoSuchRecord });
-            }
-            DocumentRef::Identity(identity) => identity,
-        };
-        let id = &identity.id;
-        if let Some(draft) = changed.get(id) {
-            return Ok(draft.clone());
-        }
-        if let Some(draft) = self.drafts.by_name(tx, id)? {
-            return Ok(draft.clone());
-        }
-        let unknown = || Reason::UnknownEntity { entity: identity.entity.clone() };
-        let entity = self.schema.entity(&identity.entity).ok_or_else(|| refused(id, unknown()))?;
-        if !id.section.is_main() {
-            let main = DocumentId::main(id.record);
-            let main = match changed.get(&main) {
-                Some(draft) => Some(draft),
-                None => self.drafts.by_name(tx, &main)?,
-            };
-            let fits = main.is_some_and(|draft| draft.entity == entity.name);
-            if !fits || !entity.sections().any(|section| *section == id.section) {
-                return Err(refused(id, Reason::NoSuchRecord));
-            }
-        }
-        Ok(Draft::new(id.clone(), &entity.name))
-    }
-
-    fn try_document(
-        &mut self,
-        tx: &dyn Read,
-        submitted: &Submitted,
-        document: &DocumentChanges,
-        position: u64,
-        history: History,
-        draft: &mut Draft,
-    ) -> Result<(), Stop> {
-        let id = draft.id.clone();
-        let unknown = || refused(&id, Reason::UnknownEntity { entity: draft.entity.clone() });
-        let entity = self.schema.entity(&draft.entity).ok_or_else(unknown)?;
-        let mut before: Option<ChangeHash> = None;
-        for sent in &document.changes {
-            let (deps, past) = resolve(tx, draft, before.as_ref(), &sent.deps)?
-                .map_err(|reason| refused(&id, reason))?;
-            let is_seed = sent.change.as_seed().is_some();
-            let (deps, past) =
-                if is_seed { (Vec::new(), Default::default()) } else { (deps, past) };
-            let claim = sent.claim.clone();
-            let change = SentChange::clone(sent).with_deps(deps);
-            let situation = Situation {
-                entity,
-                section: &id.section,
-                cells: &draft.cells,
-                past: &past,
-                sender: submitted.replica,
-                now: self.now,
-                history,
-            };
-            let judged = self.decide(tx, submitted.member, draft, &change, &claim, &situation)?;
-            before = Some(match judged {
-                Judgement::Admitted(admitted) => {
-                    let admitted: Admitted = *admitted;
-                    let hash = admitted.encoded.hash;
-                    draft.add(position, change, admitted);
-                    hash
-                }
-                Judgement::SeqTaken(hash) => {
-                    if !holds(tx, draft, &hash)? {
-                        return Err(refused(&id, Reason::ActorForked));
-                    }
-                    hash
-                }
-                Judgement::NeedsDocument => return Err(refused(&id, Reason::Poison)),
-            });
-        }
-        Ok(())
-    }
-
-    /// Takes a change through the door: by cells, by what the index knows of overwritten values, or on the
-    /// loaded document.
-    fn decide(
-        &mut self,
-        tx: &dyn Read,
-        member: MemberId,
-        draft: &Draft,
-        change: &Change,
-        claim: &[u8],
-        situation: &Situation<'_>,
-    ) -> Result<Judgement, Stop> {
-        let refused = |reason| refused(&draft.id, reason);
-        let judged = judge(change, claim, situation).map_err(refused)?;
-        if judged != Judgement::NeedsDocument {
-            return Ok(judged);
-        }
-        if let Some(wrote) = written_by(tx, draft, change)? {
-            return judge_knowing(change, claim, situation, &wrote).map_err(refused);
-        }
-        self.slow_doors += 1;
-        if !self.budget.take(self.now, member) {
-            return Err(Stop::Busy);
-        }
-        let purpose = if change.touches_text() { Purpose::Text } else { Purpose::SlowDoor };
-        let loaded = draft.load(tx, purpose)?;
-        judge_with(change, claim, situation, loaded).map_err(refused)
-    }
-}
-
-/// Which keys the overwritten values of a change stood under, from the changes that are kept beside the
-/// document. Nothing when one of them is folded, or the change needs its document anyway.
-fn written_by(
-    tx: &dyn Read,
-    draft: &Draft,
-    change: &Change,
-) -> Result<Option<BTreeMap<OpId, String>>, StoreError> {
-    if change.touches_text() {
-        return Ok(None);
-    }
-    let mut wrote = BTreeMap::new();
-    for (_, pred) in stale_preds(change, &draft.cells) {
-        match draft.op_key(tx, &pred)? {
-            Found::Key(key) => {
-                wrote.insert(pred, key);
-            }
-            Found::Nothing => {}
-            Found::Folded => return Ok(None),
-        }
-    }
-    Ok(Some(wrote))
-}
-
-/// Puts a document into the scopes that it is to be in, and takes it out of the others.
-fn rescope(
-    tx: &mut dyn Write,
-    document: u64,
-    position: u64,
-    scopes: &[String],
-) -> Result<(), StoreError> {
-    let before = tx.scopes_of(document)?;
-    for scope in before.iter().filter(|scope| !scopes.contains(scope)) {
-        tx.leave(scope, document, position)?;
-    }
-    for scope in scopes.iter().filter(|scope| !before.contains(scope)) {
-        tx.enter(scope, document, position)?;
-    }
-    Ok(())
-}
-
-/// Whether this very change is in already.
-fn holds(tx: &dyn Read, draft: &Draft, hash: &ChangeHash) -> Result<bool, StoreError> {
-    if draft.added.iter().any(|added| added.hash == *hash) {
-        return Ok(true);
-    }
-    let Some(number) = draft.number else { return Ok(false) };
-    Ok(tx.changes_like(number, hash.short())?.iter().any(|row| row.hash == *hash))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_member_has_a_budget_of_its_own_that_comes_back_with_the_next_minute() {
-        let (ada, ben) =
-            (MemberId::from_source_key("m", "ada"), MemberId::from_source_key("m", "ben"));
-        let now = Timestamp::from_millis(1_800_000_000_000);
-        let mut budget = SlowDoors::default();
-        assert!((0..limits::SLOW_DOORS_PER_MINUTE).all(|_| budget.take(now, ada)));
-        assert!(!budget.take(now, ada));
-        assert!(budget.take(now, ben));
-        assert!(budget.take(now.plus_millis(60_000), ada));
+        number: u64,
+    ) -> Result<Option<(DocumentId, String)>, StoreError> {
+        let draft = self.drafts.by_number(tx, number)?;
+        Ok(draft.map(|draft| (draft.id.clone(), draft.entity.clone())))
     }
 }

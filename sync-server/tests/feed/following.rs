@@ -135,7 +135,7 @@ fn a_device_far_behind_catches_up_by_index_and_ends_whole() {
     else {
         panic!("not catching up: {:?}", first.cursors)
     };
-    assert!(scope == "workspace" && *position < 122, "{position}");
+    assert!(scope == "all" && *position < 122, "{position}");
     two.apply(first);
     world.drain(&mut two, &mut feed);
     assert!(two.stands_at(122));

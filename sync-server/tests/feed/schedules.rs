@@ -1,63 +1,121 @@
-//! Whatever happens between two pages, a device ends with what the server has.
-
-use std::sync::Arc;
+//! Whatever happens between two pages, a device ends with what the server has: also when records move with
+//! their parents, and when members gain and lose what they may see.
 
 use crdt_core::id::{DocumentId, RecordId};
+use crdt_core::protocol::Outcome;
+use crdt_core::record::{Edit, Scalar};
 use sync_server::workspace::{Feed, Stride};
 
-use super::territories::Territories;
+use super::territories::{POLICY, scene};
 use crate::support::device::{Device, put};
 use crate::support::random::{Random, cases};
 use crate::support::world::{World, member};
 
-const PLACES: [&str; 5] = ["west", "east", "north", "west+east", "nowhere"];
+const PLACES: [&str; 4] = ["west", "east", "north", "nowhere"];
+const GRANTS: [&[&str]; 5] = [&[], &["west"], &["west", "east"], &["north"], &["east", "north"]];
 
 struct Play {
     random: Random,
     world: World,
     writer: Device,
     records: Vec<RecordId>,
+    /// Contacts of those.
+    children: Vec<RecordId>,
     devices: Vec<(Device, Option<Feed>)>,
     /// Whether prose is written, too.
     prose: bool,
+    policy_version: u64,
 }
 
 impl Play {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let access = Arc::new(Territories::default());
-        let every = ["west", "east", "north", "nowhere", "all#finance"];
-        access.grant(member(1), &every);
-        access.grant(member(2), &["west", "east"]);
-        access.grant(member(3), &["north", "all#finance"]);
         let stride = Stride {
             followed_max: [2, 10, 1_000][random.below(3)],
             follow: 1 + random.below(4),
             catch_up: 1 + random.below(4),
             burst_bytes: [1, 600, 8 << 20][random.below(3)],
         };
-        let mut world = access.world(stride);
+        let mut world = scene(stride);
+        world.set(member(2), "rep", &["west", "east"]);
+        world.set(member(3), "finance", &["north"]);
         let writer = world.device_of(9, member(1));
         let devices = (1..=3).map(|n| (world.device_of(n, member(n)), None)).collect();
-        Self { random, world, writer, records: Vec::new(), devices, prose: seed.is_multiple_of(2) }
+        let (records, children) = (Vec::new(), Vec::new());
+        let prose = seed.is_multiple_of(2);
+        Self { random, world, writer, records, children, devices, prose, policy_version: 2 }
     }
 
     fn step(&mut self) {
-        match self.random.below(10) {
+        match self.random.below(14) {
             0..5 => self.write(),
             5 => self.write_elsewhere(),
             6 => {
-                // The connection breaks, and the device comes back.
                 let place = self.random.below(3);
-                let (device, feed) = &mut self.devices[place];
-                *feed = Some(self.world.connect(device));
+                self.reconnect(place);
             }
+            7 => self.write_child(),
+            8 => _ = self.world.workspace.rescope_step(World::now()).unwrap(),
+            9 if self.random.below(2) == 0 => self.regrant(),
+            10 if self.random.below(8) == 0 => self.replace_policy(),
             _ => {
                 let place = self.random.below(3);
                 let flush = self.random.below(2) == 0;
                 self.page(place, flush);
             }
         }
+    }
+
+    /// The connection breaks, and the device comes back.
+    fn reconnect(&mut self, place: usize) {
+        let (device, feed) = &mut self.devices[place];
+        *feed = Some(self.world.connect(device));
+    }
+
+    /// Somebody may see something else; the sessions of that member end.
+    fn regrant(&mut self) {
+        let place = 1 + self.random.below(2);
+        let role = *self.random.pick(&["rep", "finance"]);
+        let territories = *self.random.pick(&GRANTS);
+        let id = member(u8::try_from(place + 1).unwrap());
+        if self.world.set(id, role, territories).access_changed.contains(&id) {
+            self.devices[place].1 = None;
+        }
+    }
+
+    /// A policy by which everybody has the finance section of their territories, or the one before again.
+    fn replace_policy(&mut self) {
+        self.policy_version += 1;
+        let version = format!("version = {}", self.policy_version);
+        let mut text = POLICY.replace("version = 2", &version);
+        if self.policy_version.is_multiple_of(2) {
+            text = text
+                .replace("[\"all\"]\nactions = [\"read\"", "[\"territory\"]\nactions = [\"read\"");
+        }
+        self.world.workspace.set_policy(World::now(), &text, "policy.toml").unwrap();
+        self.devices.iter_mut().for_each(|(_, feed)| *feed = None);
+        let (writer, world) = (&mut self.writer, &mut self.world);
+        world.sync(writer);
+    }
+
+    /// A contact comes to an account, or to another one than before.
+    fn write_child(&mut self) {
+        if self.records.is_empty() {
+            return;
+        }
+        let parent = *self.random.pick(&self.records);
+        let bytes = Scalar::Bytes(parent.as_bytes().to_vec());
+        let account = Edit::Put { key: "account".to_owned(), value: bytes };
+        let batch = if self.children.is_empty() || self.random.below(2) == 0 {
+            let edits = [put("last_name", "Ada"), account];
+            let (child, batch) = self.writer.create("contact", &edits);
+            self.children.push(child);
+            batch
+        } else {
+            let child = *self.random.pick(&self.children);
+            self.writer.edit(child, &[account])
+        };
+        self.world.accept(&mut self.writer, batch);
     }
 
     fn page(&mut self, place: usize, flush: bool) {
@@ -97,21 +155,26 @@ impl Play {
         self.world.accept(writer, batch);
     }
 
-    /// One of the devices edits what it has and sends it at once.
+    /// One of the devices edits what it has and sends it at once; what is refused it takes back.
     fn write_elsewhere(&mut self) {
         let place = self.random.below(3);
         let (device, _) = &mut self.devices[place];
         let mut known = Vec::new();
-        known.extend(device.documents.keys().filter(|id| id.section.is_main()).cloned());
+        let accounts = device.documents.iter().filter(|(_, held)| held.entity == "account");
+        known.extend(accounts.map(|(id, _)| id).filter(|id| id.section.is_main()).cloned());
         if known.is_empty() {
             return;
         }
         let id = self.random.pick(&known).clone();
+        let before = device.documents[&id].clone();
         let batch = device.edit(id.record, &[put("website", "https://example.com")]);
-        self.world.push(device, batch);
+        if let Outcome::Refused { .. } = self.world.push(device, batch).outcome {
+            device.documents.insert(id, before);
+        }
     }
 
     fn finish(mut self) {
+        self.world.settle();
         for (device, _) in &mut self.devices {
             self.world.sync(device);
             self.world.assert_same(device);

@@ -1,72 +1,50 @@
 //! Scopes that follow a field, members who have different ones, and sections that only some may see.
 
-use std::sync::{Arc, Mutex};
-
-use crdt_core::id::{DocumentId, MemberId};
 use crdt_core::protocol::{Entry, ScopeCursor};
-use crdt_core::record::{Cells, Live, Scalar};
-use crdt_core::schema::Schema;
-use sync_server::access::Access;
-use sync_server::store::sqlite::SqliteOptions;
 use sync_server::workspace::Stride;
 
 use crate::support::device::put;
 use crate::support::world::{World, member};
 
-/// Accounts live in the scope of their territory; each member has the scopes given here.
-#[derive(Default)]
-pub struct Territories {
-    members: Mutex<Vec<(MemberId, Vec<String>)>>,
+/// Reps have the records of their territories and teams, `finance` the finance sections everywhere.
+pub const POLICY: &str = r#"
+version = 2
+
+[role.admin]
+[[role.admin.allow]]
+entities = "*"
+on = ["all"]
+actions = "*"
+sections = "*"
+
+[role.rep]
+[[role.rep.allow]]
+entities = "*"
+on = ["territory", "team"]
+actions = "*"
+
+[role.finance]
+[[role.finance.allow]]
+entities = "*"
+on = ["territory"]
+actions = "*"
+[[role.finance.allow]]
+entities = "*"
+on = ["all"]
+actions = ["read", "create", "update"]
+sections = ["finance"]
+"#;
+
+/// An administrator, a rep of the west, and somebody of the east who knows the money.
+pub fn scene(stride: Stride) -> World {
+    let mut world = World::with_policy(POLICY).with_stride(stride);
+    world.set(member(1), "admin", &[]);
+    world.set(member(2), "rep", &["west"]);
+    world.set(member(3), "finance", &["east"]);
+    world
 }
 
-impl Territories {
-    /// Grants a member exactly these scopes.
-    pub fn grant(&self, member: MemberId, scopes: &[&str]) {
-        let mut members = self.members.lock().unwrap();
-        members.retain(|(known, _)| *known != member);
-        members.push((member, scopes.iter().map(|scope| (*scope).to_owned()).collect()));
-    }
-
-    pub fn world(self: &Arc<Self>, stride: Stride) -> World {
-        let access: Arc<dyn Access> = Arc::clone(self) as _;
-        let schema = Schema::builtin().text();
-        World::with(access, schema, SqliteOptions::default()).with_stride(stride)
-    }
-}
-
-impl Access for Territories {
-    fn scopes_of_document(&self, id: &DocumentId, _: &str, cells: &Cells) -> Vec<String> {
-        if !id.section.is_main() {
-            return vec![format!("all#{}", id.section)];
-        }
-        let live = cells.live("territory").iter().max_by_key(|op| (op.time, op.id));
-        match live.map(|op| &op.value) {
-            Some(Live::Scalar(Scalar::Str(name))) => name.split('+').map(str::to_owned).collect(),
-            _ => vec!["none".to_owned()],
-        }
-    }
-
-    fn moves(&self, id: &DocumentId, _: &str) -> bool {
-        id.section.is_main()
-    }
-
-    fn scopes_of_member(&self, member: &MemberId, _: &[String]) -> Vec<String> {
-        let members = self.members.lock().unwrap();
-        let granted = members.iter().find(|(known, _)| known == member);
-        granted.map(|(_, scopes)| scopes.clone()).unwrap_or_default()
-    }
-}
-
-fn scene(stride: Stride) -> (Arc<Territories>, World) {
-    let access = Arc::new(Territories::default());
-    access.grant(member(1), &["west", "east", "none", "all#finance"]);
-    access.grant(member(2), &["west"]);
-    access.grant(member(3), &["east", "all#finance"]);
-    let world = access.world(stride);
-    (access, world)
-}
-
-fn strides() -> [Stride; 3] {
+pub fn strides() -> [Stride; 3] {
     let short = Stride { followed_max: 1, follow: 1, catch_up: 1, ..Stride::default() };
     [Stride::default(), short, Stride { burst_bytes: 1, ..short }]
 }
@@ -74,7 +52,7 @@ fn strides() -> [Stride; 3] {
 #[test]
 fn a_record_that_moves_leaves_one_device_and_comes_whole_to_the_other() {
     for stride in strides() {
-        let (_, mut world) = scene(stride);
+        let mut world = scene(stride);
         let mut admin = world.device(1);
         let mut west = world.device_of(2, member(2));
         let mut east = world.device_of(3, member(3));
@@ -111,12 +89,16 @@ fn a_record_that_moves_leaves_one_device_and_comes_whole_to_the_other() {
 #[test]
 fn a_record_that_leaves_one_of_two_scopes_stays_with_who_has_the_other() {
     for stride in strides() {
-        let (access, mut world) = scene(stride);
-        access.grant(member(2), &["west", "north"]);
+        let mut world = scene(stride);
+        let blue = sync_server::workspace::MemberChanges {
+            teams: Some(["blue".to_owned()].into()),
+            ..Default::default()
+        };
+        world.change(member(2), &blue);
         let mut admin = world.device(1);
         let mut rep = world.device_of(2, member(2));
-        let (record, batch) =
-            admin.create("account", &[put("name", "Engines"), put("territory", "north+west")]);
+        let edits = [put("last_name", "Engines"), put("team", "blue"), put("territory", "west")];
+        let (record, batch) = admin.create("lead", &edits);
         world.accept(&mut admin, batch);
         world.sync(&mut rep);
         let batch = admin.edit(record, &[put("territory", "north")]);
@@ -134,7 +116,7 @@ fn a_record_that_leaves_one_of_two_scopes_stays_with_who_has_the_other() {
 #[test]
 fn a_section_goes_only_to_those_who_have_its_scope() {
     for stride in strides() {
-        let (_, mut world) = scene(stride);
+        let mut world = scene(stride);
         let mut admin = world.device(1);
         let mut west = world.device_of(2, member(2));
         let mut finance = world.device_of(3, member(3));
@@ -157,45 +139,44 @@ fn a_section_goes_only_to_those_who_have_its_scope() {
 
 #[test]
 fn a_scope_that_a_member_is_granted_later_comes_from_its_beginning() {
-    for stride in strides() {
-        let (access, mut world) = scene(stride);
-        let mut admin = world.device(1);
-        let mut rep = world.device_of(2, member(2));
-        for territory in ["west", "east", "east"] {
-            let edits = [put("name", "Engines"), put("territory", territory)];
-            let (_, batch) = admin.create("account", &edits);
-            world.accept(&mut admin, batch);
-        }
-        world.sync(&mut rep);
-        assert_eq!(rep.documents.len(), 1);
-        access.grant(member(2), &["west", "east"]);
-        // The welcome comes and no page: the device knows that it has nothing of the new scope.
-        world.connect(&mut rep);
-        assert_eq!(rep.exceptions.keys().collect::<Vec<_>>(), ["east"]);
-        world.sync(&mut rep);
-        world.assert_same(&rep);
-        assert_eq!(rep.documents.len(), 3);
-        assert!(rep.stands_at(3));
+    let mut world = scene(Stride::default());
+    let mut admin = world.device(1);
+    let mut rep = world.device_of(2, member(2));
+    for territory in ["west", "east", "east"] {
+        let edits = [put("name", "Engines"), put("territory", territory)];
+        let (_, batch) = admin.create("account", &edits);
+        world.accept(&mut admin, batch);
     }
+    world.sync(&mut rep);
+    assert_eq!(rep.documents.len(), 1);
+    world.set(member(2), "rep", &["west", "east"]);
+    // The welcome comes and no page: the device knows that it has nothing of the new scope.
+    world.connect(&mut rep);
+    assert_eq!(rep.exceptions.keys().collect::<Vec<_>>(), ["territory:east"]);
+    world.sync(&mut rep);
+    world.assert_same(&rep);
+    assert_eq!(rep.documents.len(), 3);
+    assert!(rep.stands_at(world.head()));
 }
 
 #[test]
 fn a_member_without_scopes_gets_nothing_and_knows_that_it_has_everything() {
-    let (access, mut world) = scene(Stride::default());
-    access.grant(member(2), &[]);
+    let mut world = scene(Stride::default());
+    world.set(member(2), "", &[]);
     let mut admin = world.device(1);
     let (_, batch) = admin.create("account", &[put("name", "Engines")]);
     world.accept(&mut admin, batch);
     let mut rep = world.device_of(2, member(2));
+    assert!(rep.scopes.is_empty());
     assert_eq!(world.sync(&mut rep), 1);
-    assert_eq!((rep.documents.len(), rep.stands_at(1)), (0, true));
+    assert_eq!((rep.documents.len(), rep.stands_at(world.head())), (0, true));
     assert_eq!(world.sync(&mut rep), 0);
 }
 
 #[test]
 fn scopes_that_caught_up_at_different_positions_come_together_although_the_log_grows() {
-    let (_, mut world) =
-        scene(Stride { followed_max: 4, follow: 2, catch_up: 2, ..Stride::default() });
+    let stride = Stride { followed_max: 4, follow: 2, catch_up: 2, ..Stride::default() };
+    let mut world = scene(stride);
     let mut admin = world.device(1);
     let mut rep = world.device_of(3, member(3));
     let write = |world: &mut World, admin: &mut crate::support::device::Device| {

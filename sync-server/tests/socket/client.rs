@@ -52,7 +52,7 @@ impl Running {
             ..ServerConfig::default()
         };
         change(&mut config);
-        admin::create_workspace(&config, "acme", None).unwrap();
+        admin::create_workspace(&config, "acme", admin::NewWorkspace::open()).unwrap();
         for n in 1..=3 {
             let name = format!("Member {n}");
             admin::add_member(&config, "acme", &name, Some(member(n))).unwrap();
@@ -215,7 +215,8 @@ impl Client {
         }
     }
 
-    async fn take_page(&mut self, device: &mut Device, message: Message) -> Option<Page> {
+    /// Applies and acknowledges a page, when this part is its last.
+    pub async fn take_page(&mut self, device: &mut Device, message: Message) -> Option<Page> {
         let Message::Page(part) = message else { panic!("no page: {message:?}") };
         let (number, page) = self.staged.take(part).unwrap()?;
         device.apply(page.clone());

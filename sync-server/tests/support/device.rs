@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crdt_core::id::{
-    ActorId, BatchId, ChangeHash, DocumentId, Epoch, Lease, MemberId, RecordId, ReplicaId, Section,
+    ActorId, BatchId, ChangeHash, DeviceId, DocumentId, Epoch, Lease, MemberId, RecordId,
+    ReplicaId, Section,
 };
 use crdt_core::limits;
 use crdt_core::protocol::{
@@ -44,6 +45,10 @@ pub struct Device {
     pub scopes: Vec<String>,
     pub cursor: Cursor,
     pub exceptions: BTreeMap<String, Cursor>,
+    /// Scopes that the last welcome did not list and that are still here.
+    pub lost: BTreeMap<String, Cursor>,
+    pub policy_version: u64,
+    pub device: DeviceId,
     pub documents: BTreeMap<DocumentId, Held>,
     pub now_ms: i64,
     batches: u64,
@@ -128,6 +133,9 @@ impl Device {
             scopes: Vec::new(),
             cursor: Cursor::default(),
             exceptions: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            policy_version: 0,
+            device: DeviceId([n; 16]),
             documents: BTreeMap::new(),
             now_ms: NOW_MS,
             batches: 0,
@@ -145,7 +153,7 @@ impl Device {
     }
 
     pub fn hello(&self) -> Hello {
-        let exceptions = self.exceptions.iter();
+        let exceptions = self.exceptions.iter().chain(&self.lost);
         Hello {
             versions: VERSIONS.to_vec(),
             token: self.token.clone(),
@@ -159,6 +167,9 @@ impl Device {
                 .map(|(scope, cursor)| ScopeCursor { scope: scope.clone(), cursor: *cursor })
                 .collect(),
             client: "test".to_owned(),
+            policy_version: self.policy_version,
+            device: self.device,
+            device_name: format!("device {}", self.device.0[0]),
         }
     }
 
@@ -166,10 +177,15 @@ impl Device {
     pub fn welcomed(&mut self, welcome: &Welcome) {
         self.lease = Some(welcome.lease);
         self.epoch = Some(welcome.epoch);
-        for scope in welcome.scopes.iter().filter(|scope| !self.scopes.contains(scope)) {
-            self.exceptions.insert(scope.clone(), Cursor::default());
+        self.policy_version = welcome.policy_version;
+        for scope in self.scopes.iter().filter(|scope| !welcome.scopes.contains(scope)) {
+            let cursor = self.exceptions.remove(scope).unwrap_or(self.cursor);
+            self.lost.insert(scope.clone(), cursor);
         }
-        self.exceptions.retain(|scope, _| welcome.scopes.contains(scope));
+        for scope in welcome.scopes.iter().filter(|scope| !self.scopes.contains(scope)) {
+            let cursor = self.lost.remove(scope).unwrap_or_default();
+            self.exceptions.insert(scope.clone(), cursor);
+        }
         self.scopes.clone_from(&welcome.scopes);
         welcome.receipts.iter().for_each(|receipt| self.received(receipt));
     }
@@ -307,15 +323,22 @@ impl Device {
             if scope.is_empty() {
                 self.cursor = cursor;
                 self.exceptions.clear();
+            } else if let Some(lost) = self.lost.get_mut(&scope) {
+                *lost = cursor;
             } else {
+                assert!(self.scopes.contains(&scope), "a scope that nobody granted: {scope}");
                 self.exceptions.insert(scope, cursor);
             }
+        }
+        for scope in page.dropped {
+            self.lost.remove(&scope).expect("only what was lost is dropped");
         }
     }
 
     /// Whether a page has brought every scope to this position.
     pub fn stands_at(&self, head: u64) -> bool {
-        self.cursor == Cursor::at(head) && self.exceptions.values().all(|c| *c == Cursor::at(head))
+        let at_head = self.exceptions.values().all(|c| *c == Cursor::at(head));
+        self.cursor == Cursor::at(head) && at_head && self.lost.is_empty()
     }
 
     pub fn text(&self, id: &DocumentId, field: &str) -> String {

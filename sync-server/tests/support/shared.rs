@@ -3,4 +3,5 @@
 
 pub mod device;
 pub mod random;
+pub mod sales;
 pub mod world;

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crdt_core::id::{DocumentId, Epoch, Lease, MemberId};
+use crdt_core::id::{DocumentId, Epoch, Lease, MemberId, RecordId};
+use crdt_core::policy::{Policy, Subscription};
 use crdt_core::protocol::{Batch, Goodbye, Outcome, Page, PeerLimits, Receipt, Refusal};
 use crdt_core::record::Cells;
 use crdt_core::schema::Schema;
 use crdt_core::time::Timestamp;
-use sync_server::access::{Access, OpenAccess};
 use sync_server::store::sqlite::{SqliteOptions, SqliteStore};
 use sync_server::store::{self, Store, StoreError};
-use sync_server::workspace::{Committed, Feed, HelloError, Stride, Submitted, Workspace};
+use sync_server::workspace::{
+    Committed, Feed, HelloError, MemberChanges, Rescoping, Stride, Submitted, Workspace,
+};
 
 use super::device::{Device, NOW_MS};
 
@@ -32,23 +34,37 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        Self::with(Arc::new(OpenAccess), Schema::builtin().text(), SqliteOptions::default())
+        Self::with(None, Schema::builtin().text(), SqliteOptions::default())
     }
 
-    pub fn with(access: Arc<dyn Access>, schema: &str, options: SqliteOptions) -> Self {
+    /// A workspace with the policy of a sales organisation, whose members have no records yet.
+    pub fn sales() -> Self {
+        Self::with_policy(Policy::sales().text())
+    }
+
+    pub fn with_policy(policy: &str) -> Self {
+        Self::with(Some(policy), Schema::builtin().text(), SqliteOptions::default())
+    }
+
+    pub fn with(policy: Option<&str>, schema: &str, options: SqliteOptions) -> Self {
         let directory = directory();
-        SqliteStore::create(&directory.path().join("w.db"), Epoch([7; 16]), schema).unwrap();
-        let mut world = Self::open(directory, access, options);
+        let path = directory.path().join("w.db");
+        SqliteStore::create(&path, Epoch([7; 16]), schema).unwrap();
+        if let Some(policy) = policy {
+            let store = SqliteStore::open(&path, options).unwrap();
+            store::write(&store, |tx| tx.put_policy(policy)).unwrap();
+        }
+        let mut world = Self::open(directory, options);
         for n in 1..=3 {
             world.workspace.put_member(&member(n), &format!("Member {n}")).unwrap();
         }
         world
     }
 
-    fn open(directory: tempfile::TempDir, access: Arc<dyn Access>, options: SqliteOptions) -> Self {
+    fn open(directory: tempfile::TempDir, options: SqliteOptions) -> Self {
         let opened = SqliteStore::open(&directory.path().join("w.db"), options);
         let store: Arc<dyn Store> = Arc::new(opened.unwrap());
-        let workspace = Workspace::open(Arc::clone(&store), access, LIMITS).unwrap();
+        let workspace = Workspace::open(Arc::clone(&store), LIMITS).unwrap();
         Self { workspace, store, leases: 0, directory }
     }
 
@@ -56,7 +72,43 @@ impl World {
     pub fn reopen(self, options: SqliteOptions) -> Self {
         let Self { workspace, store, leases, directory } = self;
         drop((workspace, store));
-        Self { leases, ..Self::open(directory, Arc::new(OpenAccess), options) }
+        Self { leases, ..Self::open(directory, options) }
+    }
+
+    /// Gives a member a role and exactly these territories.
+    pub fn set(&mut self, id: MemberId, role: &str, territories: &[&str]) -> Committed {
+        let names = territories.iter().map(|name| (*name).to_owned());
+        self.change(
+            id,
+            &MemberChanges {
+                role: Some(role.to_owned()),
+                territories: Some(names.collect()),
+                ..MemberChanges::default()
+            },
+        )
+    }
+
+    /// Changes what the directory says of a member; one that it does not list is added.
+    pub fn change(&mut self, id: MemberId, changes: &MemberChanges) -> Committed {
+        let now = Self::now();
+        let listed = self.workspace.members().any(|row| row.standing.member == id);
+        let changed = match listed {
+            true => self.workspace.set_member(now, id, changes),
+            false => self.workspace.add_member(now, id, "Somebody", changes),
+        };
+        changed.unwrap()
+    }
+
+    /// Finds scopes again until there is nothing left to find; the steps that it took.
+    pub fn settle(&mut self) -> Vec<Rescoping> {
+        let mut steps = Vec::new();
+        loop {
+            match self.workspace.rescope_step(Self::now()).unwrap() {
+                Rescoping::Idle => return steps,
+                step => steps.push(step),
+            }
+            assert!(steps.len() < 10_000, "the steps never end");
+        }
     }
 
     pub fn with_stride(self, stride: Stride) -> Self {
@@ -170,14 +222,17 @@ impl World {
         row.map(|row| Cells::from_stored(&row.cells).unwrap())
     }
 
-    /// What the server has in some of these scopes.
-    pub fn visible(&self, scopes: &[String]) -> BTreeMap<DocumentId, Cells> {
+    /// What some of these subscriptions show.
+    pub fn visible(&self, subscriptions: &[String]) -> BTreeMap<DocumentId, Cells> {
         let rows = store::read(&*self.store, |tx| {
             let mut rows = BTreeMap::new();
-            for scope in scopes {
-                for row in tx.scope_after(scope, 0, usize::MAX >> 1)? {
+            for name in subscriptions {
+                let subscription: Subscription = name.parse().unwrap();
+                for row in tx.scope_after(&subscription.scope(), 0, usize::MAX >> 1)? {
                     let row = tx.document(row.document)?.expect("the index names what is there");
-                    rows.insert(row.id, Cells::from_stored(&row.cells).unwrap());
+                    if subscription.admits(&row.entity) {
+                        rows.insert(row.id, Cells::from_stored(&row.cells).unwrap());
+                    }
                 }
             }
             Ok(rows)
@@ -198,6 +253,20 @@ impl World {
         );
         assert_eq!(held, wanted);
     }
+}
+
+/// The records of which the server has a document of this entity.
+pub fn records_of(world: &World, entity: &str) -> Vec<RecordId> {
+    let records = store::read(&*world.store, |tx| {
+        let mut records = Vec::new();
+        for record in tx.records_after(None, usize::MAX >> 1)? {
+            if tx.route(&record)?.is_some_and(|route| route.entity == entity) {
+                records.push(record);
+            }
+        }
+        Ok(records)
+    });
+    records.unwrap()
 }
 
 /// Why a batch was refused.

@@ -17,7 +17,7 @@ fn the_welcome_says_who_and_where_and_brings_the_schema_only_when_it_is_another(
     assert_eq!((welcome.version, welcome.lease, welcome.head), (1, lease, 0));
     assert_eq!((welcome.member, welcome.member_name.as_str()), (member(2), "Member 2"));
     assert_eq!(welcome.epoch, Epoch([7; 16]));
-    assert_eq!(welcome.scopes, ["workspace#finance", "workspace"]);
+    assert_eq!(welcome.scopes, ["all", "all#finance"]);
     assert_eq!(welcome.schema.as_deref(), Some(world.workspace.schema().text()));
     device.welcomed(&welcome);
     device.schema_version = world.workspace.schema().version();
@@ -78,7 +78,7 @@ fn what_no_honest_device_says_is_told_apart() {
         how(&mut changed);
         world.refusal_of(&changed).code
     };
-    let scope = |cursor| ("workspace".to_owned(), cursor);
+    let scope = |cursor| ("all".to_owned(), cursor);
     type Lie<'a> = &'a dyn Fn(&mut Device);
     let lies: [(GoodbyeCode, Lie<'_>); 9] = [
         (GoodbyeCode::ReplicaTaken, &|d| d.member = member(2)),

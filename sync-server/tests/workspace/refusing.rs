@@ -133,7 +133,7 @@ fn a_number_that_was_never_given_and_a_batch_that_says_nothing_are_refused() {
         batch.documents[0].document = DocumentRef::Number(number);
         batch.id.0[0] ^= number as u8;
         let refusal = scene.refuse(batch);
-        assert_eq!((refusal.code.as_str(), refusal.document), ("no_such_record", None));
+        assert_eq!((refusal.code.as_str(), refusal.document), ("out_of_scope", None));
     }
     let nothing = scene.device.batch(Vec::new());
     assert_eq!(scene.refuse(nothing).code, "not_canonical");
@@ -152,7 +152,7 @@ fn a_section_needs_its_record_and_a_record_that_has_it() {
     let id = DocumentId { record: unknown, section: "finance".parse().unwrap() };
     let part = scene.device.write(&id, "account", &[put("credit_limit", "1.00 USD")]);
     let batch = scene.device.batch(vec![part]);
-    assert_eq!(scene.refuse(batch).code, "no_such_record");
+    assert_eq!(scene.refuse(batch).code, "out_of_scope", "nor is it said that there is none");
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crdt_core::id::Epoch;
-use sync_server::access::OpenAccess;
 use sync_server::store::sqlite::{SqliteOptions, SqliteStore};
 use sync_server::store::{self, StoreError};
 use sync_server::workspace::{OpenError, Workspace};
@@ -84,7 +83,7 @@ fn a_schema_that_does_not_parse_is_damage() {
     let path = folder.path().join("w.db");
     SqliteStore::create(&path, Epoch([7; 16]), "entity = 3").unwrap();
     let store = Arc::new(SqliteStore::open(&path, SqliteOptions::default()).unwrap());
-    let opened = Workspace::open(store, Arc::new(OpenAccess), LIMITS);
+    let opened = Workspace::open(store, LIMITS);
     assert!(matches!(opened, Err(OpenError::Schema(_))));
 }
 

@@ -67,7 +67,7 @@ impl Stage {
             data_dir: folder.path().join("server"),
             ..ServerConfig::default()
         };
-        admin::create_workspace(&config, WORKSPACE, None)?;
+        admin::create_workspace(&config, WORKSPACE, admin::NewWorkspace::open())?;
         let names = (0..devices).map(owner).chain([IMPORTER.to_owned()]);
         for name in names {
             admin::add_member(&config, WORKSPACE, &name, Some(member(&name)))?;

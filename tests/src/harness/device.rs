@@ -23,6 +23,8 @@ pub struct SimDevice {
     pub link: Link,
     /// Its clocks.
     pub clock: Arc<SimClock>,
+    /// Whose tokens it sends, when they are not its user's.
+    pub speaks_as: Option<MemberId>,
     member: MemberId,
     path: PathBuf,
     seed: u64,
@@ -51,6 +53,7 @@ impl SimDevice {
             name: name.to_owned(),
             link: Link::default(),
             clock: Arc::new(SimClock::new(time.clone(), number)),
+            speaks_as: None,
             member,
             path: folder.join(format!("{name}.db")),
             seed: seed ^ (place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
@@ -102,6 +105,12 @@ impl SimDevice {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Removes its file, as who removes the app does.
+    pub(super) fn uninstall(&mut self) {
+        self.running = None;
+        Files::none(&self.path).put_back();
     }
 
     /// Counts its starts.

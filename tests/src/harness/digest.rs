@@ -6,6 +6,8 @@ mod on_server;
 
 use std::collections::BTreeMap;
 
+use crdt_core::id::DocumentId;
+
 use super::world::{Device, World};
 
 /// What a replica shows, one line for each thing that two replicas can differ in: place → value.
@@ -54,7 +56,15 @@ impl World {
     /// What the server's cells say.
     #[must_use]
     pub fn picture_of_server(&self) -> Picture {
-        on_server::picture(&self.server)
+        self.picture_of_server_where(&|_| true)
+    }
+
+    /// What the server's cells say, of some documents.
+    pub(super) fn picture_of_server_where(
+        &self,
+        is_visible: &dyn Fn(&DocumentId) -> bool,
+    ) -> Picture {
+        on_server::picture(&self.server, is_visible)
     }
 
     /// What a device's tables show.
@@ -71,19 +81,23 @@ impl World {
     pub fn assert_converged(&self) {
         let wanted = self.picture_of_server();
         for device in self.everyone().filter(|device| self.at(*device).is_running()) {
-            let differences = self.picture_of(device).differences(&wanted);
-            let shown: Vec<&str> =
-                differences.iter().take(DIFFERENCES_SHOWN).map(String::as_str).collect();
-            assert!(
-                differences.is_empty(),
-                "{} (left) differs from the server (right) in {} places:\n  {}\n{}",
-                self.at(device).name,
-                differences.len(),
-                shown.join("\n  "),
-                super::replay_command(self.seed),
-            );
-            self.check_account(device);
+            self.assert_pictured(device, &wanted);
         }
+    }
+
+    pub(super) fn assert_pictured(&self, device: Device, wanted: &Picture) {
+        let differences = self.picture_of(device).differences(wanted);
+        let shown: Vec<&str> =
+            differences.iter().take(DIFFERENCES_SHOWN).map(String::as_str).collect();
+        assert!(
+            differences.is_empty(),
+            "{} (left) differs from the server (right) in {} places:\n  {}\n{}",
+            self.at(device).name,
+            differences.len(),
+            shown.join("\n  "),
+            super::replay_command(self.seed),
+        );
+        self.check_account(device);
     }
 }
 

@@ -26,6 +26,12 @@ impl Files {
         Self { parts: parts.into() }
     }
 
+    /// No files at all where the database at `path` has its own.
+    #[must_use]
+    pub fn none(path: &Path) -> Self {
+        Self { parts: ["", "-wal"].map(|suffix| (beside(path, suffix), None)).into() }
+    }
+
     /// Puts the files where another database of the name `path` has its own.
     pub fn put_at(&self, path: &Path) {
         let parts = ["", "-wal"].iter().zip(&self.parts);

@@ -2,6 +2,7 @@
 //! What threads and sockets do around them is done here one event at a time, in the same order: group commit,
 //! receipts after it, fencing, pages, and the news that the log has grown.
 
+mod governing;
 mod serving;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,6 @@ use crdt_core::schema::Schema;
 use crdt_core::time::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
-use sync_server::access::{Access, OpenAccess};
 use sync_server::session::{Bounds, Session};
 use sync_server::store::sqlite::{SqliteOptions, SqliteStore};
 use sync_server::store::{self, Read, Store, StoreError};
@@ -42,6 +42,8 @@ pub(super) enum Act {
     CommitSoon,
     /// Build the page that a connection waits for, soon.
     BuildSoon(Wire),
+    /// Find the scopes of some records again, soon.
+    RescopeSoon,
     /// The server has died, and its connections with it.
     Died(Vec<Wire>),
 }
@@ -189,9 +191,7 @@ impl SimServer {
         let store: Arc<dyn Store> = Arc::new(
             SqliteStore::open(&self.path, options).expect("the server's file can be opened"),
         );
-        let access: Arc<dyn Access> = Arc::new(OpenAccess);
-        let workspace =
-            Workspace::open(store, access, BOUNDS.peer).expect("the workspace can be opened");
+        let workspace = Workspace::open(store, BOUNDS.peer).expect("the workspace can be opened");
         let workspace = workspace.with_stride(self.stride);
         let log = store::read(&*workspace.store(), |tx| tx.batches_after(0, usize::MAX >> 1));
         self.log = log

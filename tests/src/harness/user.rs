@@ -121,6 +121,11 @@ impl World {
     /// When the device refuses it.
     pub fn resend(&mut self, device: Device, dispute: &Dispute) {
         self.at(device).client().resend(dispute.id).expect("the device takes it again");
+        self.resent(device, dispute);
+    }
+
+    /// Notes that a dispute was sent again.
+    pub fn resent(&mut self, device: Device, dispute: &Dispute) {
         self.release(device, dispute.batch);
         self.written(device);
     }

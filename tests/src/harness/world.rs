@@ -1,7 +1,9 @@
 //! The world: one queue of events in order of time, from which one is taken at a time. One seed decides all.
 
+mod access;
 mod events;
 mod faults;
+mod wiretap;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,8 +25,10 @@ use super::server::SimServer;
 use super::tally::{Fault, Tally};
 use super::time::WorldTime;
 use super::trace::Trace;
+pub use access::{MemberChanges, whoever};
 use events::Event;
 pub use faults::Backup;
+pub use wiretap::holds;
 
 /// A device's place in the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +54,7 @@ pub struct World {
     tally: Tally,
     ledger: Ledger,
     tamper: Option<Tamper>,
+    wiretap: Option<wiretap::Wiretap>,
     /// Devices that lose their power with the next page.
     doomed: BTreeSet<usize>,
 }
@@ -95,6 +100,7 @@ impl World {
             tally: Tally::default(),
             ledger: Ledger::default(),
             tamper: None,
+            wiretap: None,
             doomed: BTreeSet::new(),
         }
     }
@@ -116,6 +122,14 @@ impl World {
     /// Adds a device of a member's; it runs and syncs.
     pub fn device_of(&mut self, member: MemberId, name: &str) -> Device {
         let device = self.new_device(member, name);
+        self.start_device(device);
+        device
+    }
+
+    /// Adds a device of a member's that runs and has no network.
+    pub fn device_of_offline(&mut self, member: MemberId, name: &str) -> Device {
+        let device = self.new_device(member, name);
+        self.offline(device);
         self.start_device(device);
         device
     }
@@ -243,6 +257,33 @@ impl World {
         Ok(done)
     }
 
+    /// As [`World::edit`], for a user who sends also what the policy on the device denies.
+    ///
+    /// # Errors
+    /// Those of the transaction.
+    pub fn insist<T>(
+        &mut self,
+        device: Device,
+        work: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T, EditError>,
+    ) -> Result<T, EditError> {
+        self.run_for(EDIT_MS);
+        self.insist_now(device, work)
+    }
+
+    /// As [`World::insist`], in no time.
+    ///
+    /// # Errors
+    /// Those of the transaction.
+    pub fn insist_now<T>(
+        &mut self,
+        device: Device,
+        work: impl FnOnce(&mut Transaction<'_, '_>) -> Result<T, EditError>,
+    ) -> Result<T, EditError> {
+        let done = self.at(device).client().transaction_allowing_dispute(work)?;
+        self.written(device);
+        Ok(done)
+    }
+
     /// Notes that a device wrote something by another way than [`World::edit`], and wakes its sync loop.
     pub fn written(&mut self, device: Device) {
         self.ledger.confirm(device.0, self.devices[device.0].client());
@@ -324,7 +365,10 @@ impl World {
 
     fn standing(&self) -> String {
         let of = |device: &SimDevice| match device.is_running() {
-            true => format!("{} {:?}", device.name, device.sync().status().phase),
+            true => {
+                let status = device.sync().status();
+                format!("{} {:?} {:?}", device.name, status.phase, status.last_error)
+            }
             false => format!("{} dead", device.name),
         };
         self.devices.iter().map(of).collect::<Vec<_>>().join(", ")

@@ -1,5 +1,6 @@
 //! A device in memory, a server that follows a script, and a driver between them.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async, tungstenite};
 
 use crate::clock::SystemClock;
-use crate::config::{TokenProvider, TokenProviderError};
+use crate::config::{TokenProvider, TokenProviderError, TokenReason};
 use crate::driver::endpoint::{Endpoint, Stream};
 use crate::driver::handle::SyncHandle;
 use crate::driver::run::Wiring;
@@ -145,9 +146,12 @@ impl Bench {
 struct CountedTokens(Mutex<u32>);
 
 impl TokenProvider for CountedTokens {
-    fn token(&self) -> BoxFuture<'static, Result<String, TokenProviderError>> {
+    fn token(
+        &self,
+        _: TokenReason,
+    ) -> BoxFuture<'static, Result<Option<String>, TokenProviderError>> {
         *self.0.lock().unwrap() += 1;
-        Box::pin(async { Ok("token".to_owned()) })
+        Box::pin(async { Ok(Some("token".to_owned())) })
     }
 }
 
@@ -196,6 +200,9 @@ impl Device for MemoryDevice {
             cursor: memory.cursor,
             exceptions: Vec::new(),
             client: "test".into(),
+            policy_version: 0,
+            device: crdt_core::id::DeviceId([7; 16]),
+            device_name: String::new(),
         })
     }
 
@@ -204,7 +211,11 @@ impl Device for MemoryDevice {
         Ok(Vec::new())
     }
 
-    fn store_receipts(&self, receipts: &[Receipt]) -> Result<Vec<u64>, StoreFailure> {
+    fn store_receipts(
+        &self,
+        receipts: &[Receipt],
+        _: &BTreeSet<BatchId>,
+    ) -> Result<Vec<u64>, StoreFailure> {
         let mut memory = self.0.lock().unwrap();
         for receipt in receipts {
             memory.receipt = receipt.number;
@@ -219,6 +230,10 @@ impl Device for MemoryDevice {
     }
 
     fn renew_replica(&self) -> Result<(), StoreFailure> {
+        Ok(())
+    }
+
+    fn wipe(&self) -> Result<(), StoreFailure> {
         Ok(())
     }
 
@@ -349,6 +364,11 @@ pub(super) fn welcome(head: u64) -> Welcome {
         member: MemberId::from_source_key("member", "maria"),
         member_name: "Maria".into(),
         policy_version: 1,
+        policy: None,
+        standing: crdt_core::policy::Standing::unlisted(MemberId::from_source_key(
+            "member", "maria",
+        )),
+        token_expires: Timestamp::from_millis(4_000_000_000_000),
     }
 }
 
@@ -361,11 +381,11 @@ pub(super) fn batch(number: u64) -> Batch {
 
 pub(super) fn accepted(number: u64, batch: &Batch) -> Receipt {
     let outcome = Answer::Accepted { position: number, documents: Vec::new() };
-    Receipt { number, batch: batch.id, outcome }
+    Receipt { number, batch: batch.id, outcome, policy_version: 1 }
 }
 
 pub(super) fn page(position: u64) -> Page {
     let cursor = Cursor::at(position);
     let cursors = vec![ScopeCursor { scope: String::new(), cursor }];
-    Page { cursors, entries: Vec::new(), authors: Vec::new(), head: position }
+    Page { cursors, entries: Vec::new(), authors: Vec::new(), head: position, dropped: Vec::new() }
 }

@@ -55,7 +55,7 @@ fn each_goodbye_has_its_consequence() {
     use GoodbyeCode as Code;
     let halts = [
         (Code::Version, SyncPhase::UpgradeRequired, SyncErrorKind::UpgradeRequired),
-        (Code::Unauthorized, SyncPhase::NeedsAuth, SyncErrorKind::SignIn),
+        (Code::MemberDisabled, SyncPhase::Disabled, SyncErrorKind::Disabled),
         (Code::ReplicaTaken, SyncPhase::Refused(RefusedKind::ReplicaTaken), SyncErrorKind::Refused),
         (Code::CursorAhead, SyncPhase::Refused(RefusedKind::CursorAhead), SyncErrorKind::Refused),
         (Code::UnknownEpoch, SyncPhase::Refused(RefusedKind::UnknownEpoch), SyncErrorKind::Refused),
@@ -80,6 +80,9 @@ fn each_goodbye_has_its_consequence() {
     let waits = [
         (Code::Protocol, SyncErrorKind::Protocol),
         (Code::TokenExpired, SyncErrorKind::SignIn),
+        (Code::Unauthorized, SyncErrorKind::SignIn),
+        (Code::RateLimited, SyncErrorKind::ServerBusy),
+        (Code::Busy, SyncErrorKind::ServerBusy),
         (Code::Superseded, SyncErrorKind::Superseded),
         (Code::SlowConsumer, SyncErrorKind::ServerBusy),
         (Code::Timeout, SyncErrorKind::Timeout),

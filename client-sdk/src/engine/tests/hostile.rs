@@ -125,6 +125,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         }),
         Just(Input::ReceiptsStored { fetch: vec![1, 2] }),
         Just(Input::ReplicaRenewed),
+        Just(Input::Wiped),
         number.clone().prop_map(|number| Input::PageStored { number, fetch: vec![3] }),
         proptest::collection::vec(number.prop_map(batch), 0..4).prop_map(Input::OutboxRead),
         kind.prop_map(|kind| Input::StoreFailed(StoreFailure { kind, text: String::new() })),
@@ -144,10 +145,23 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         Just(GoodbyeCode::Restart),
         Just(GoodbyeCode::TokenExpired),
         Just(GoodbyeCode::LeaseOutdated),
+        Just(GoodbyeCode::AccessChanged),
+        Just(GoodbyeCode::DeviceRevoked),
+        Just(GoodbyeCode::MemberDisabled),
+        Just(GoodbyeCode::Unauthorized),
         Just(GoodbyeCode::UnknownEpoch)
     ];
     let message = prop_oneof![
         4 => number.clone().prop_map(|head| Message::Welcome(Box::new(welcome(head)))),
+        1 => (any::<i64>(), any::<i64>()).prop_map(|(time, ends)| {
+            let (server_time, token_expires) =
+                (Timestamp::from_millis(time), Timestamp::from_millis(ends));
+            Message::Welcome(Box::new(Welcome { server_time, token_expires, ..welcome(1) }))
+        }),
+        1 => any::<i64>().prop_map(|ends| {
+            let expires = Timestamp::from_millis(ends);
+            Message::TokenTaken(TokenTaken { expires })
+        }),
         2 => (number.clone(), number.clone())
             .prop_map(|(number, of)| Message::Receipts(vec![accepted(number, &batch(of))])),
         1 => (number.clone(), number.clone())

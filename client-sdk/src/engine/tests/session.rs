@@ -163,7 +163,9 @@ fn receipts_that_come_while_the_store_is_busy_are_stored_together() {
     }
     rig.works.clear();
     rig.answer();
-    assert!(matches!(&rig.works[..], [StoreWork::StoreReceipts(all)] if all.len() == 4));
+    assert!(
+        matches!(&rig.works[..], [StoreWork::StoreReceipts { receipts, .. }] if receipts.len() == 4)
+    );
 }
 
 #[test]

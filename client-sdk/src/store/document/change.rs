@@ -54,7 +54,7 @@ impl NewSnapshot {
 }
 
 impl Fresh {
-    pub(super) fn save(
+    pub(crate) fn save(
         &self,
         connection: &Connection,
         document: i64,

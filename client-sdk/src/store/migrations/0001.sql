@@ -22,6 +22,7 @@ CREATE TABLE document (
     UNIQUE (record, section)
 );
 CREATE INDEX document_unanswered ON document (record) WHERE base IS NOT NULL;
+CREATE INDEX document_gone ON document (id) WHERE gone = 1;
 CREATE INDEX document_tail ON document (tail) WHERE tail > 16384;
 
 -- Beside the document's row, so that an edit does not write it again.
@@ -46,7 +47,9 @@ CREATE TABLE change (
 CREATE INDEX change_document ON change (document);
 CREATE INDEX change_batch ON change (batch) WHERE batch IS NOT NULL;
 
--- `state`: 0 unsent, 1 accepted at `position`.
+-- `state`: 0 unanswered, 1 accepted at `position`. `hold` says why an unanswered batch is not sent at present:
+-- 1 refused (`refusal` says why), 2 it builds on one that was, 3 accepted at `position` in another form;
+-- `strandings` counts how often it was refused for what it builds on.
 CREATE TABLE outbox (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     batch BLOB NOT NULL UNIQUE,
@@ -60,9 +63,13 @@ CREATE TABLE outbox (
     policy_version INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
     position INTEGER,
-    accepted_at INTEGER
+    accepted_at INTEGER,
+    hold INTEGER NOT NULL DEFAULT 0,
+    strandings INTEGER NOT NULL DEFAULT 0,
+    refusal TEXT
 );
 CREATE INDEX outbox_unsent ON outbox (number) WHERE state = 0;
+CREATE INDEX outbox_held ON outbox (number) WHERE hold != 0;
 CREATE INDEX outbox_accepted ON outbox (position) WHERE state = 1;
 
 CREATE TABLE conflict (
@@ -82,16 +89,27 @@ CREATE TABLE dispute (
     batch BLOB NOT NULL UNIQUE,
     kind TEXT NOT NULL,
     created_at INTEGER NOT NULL,
+    policy_version INTEGER,
     records TEXT NOT NULL,
     reasons TEXT NOT NULL,
     tried TEXT NOT NULL
 );
 
--- The scope `''` stands for every scope that has no row.
+-- Where the edits of disputes went that their user has decided; `successor` is the batch that tries it anew.
+CREATE TABLE resolution (
+    batch BLOB PRIMARY KEY,
+    how TEXT NOT NULL,
+    successor BLOB,
+    resolved_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- The scope `''` stands for every scope that has no row. `standing`: 0 held, 1 gained and not come whole yet,
+-- 2 lost, with its records still here.
 CREATE TABLE scope (
     scope TEXT PRIMARY KEY,
     position INTEGER NOT NULL,
-    catching_from INTEGER
+    catching_from INTEGER,
+    standing INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 CREATE TABLE actor (

@@ -1,5 +1,6 @@
 //! Why the door refuses a change: one variant for each thing that a sender or its user can act on.
 
+use crate::policy::Denial;
 use crate::schema::Violation;
 
 /// Why a change is refused. Its text never holds a value of the record.
@@ -156,6 +157,21 @@ pub enum Reason {
     /// It passes every rule and still leaves a document that does not load as it should.
     #[error("the change would leave a document that cannot be read")]
     Poison,
+    /// The policy does not allow it.
+    #[error("{denial}")]
+    Forbidden {
+        /// What is not allowed, and why not.
+        denial: Denial,
+    },
+    /// Not a record that the member can see; whether there is one is not said.
+    #[error("there is no such record among those that you may see")]
+    OutOfScope,
+    /// Somebody must be able to manage the members.
+    #[error("the workspace would have no administrator left")]
+    LastAdmin,
+    /// `$created_by` names somebody else.
+    #[error("a record's creator is whoever sends it")]
+    NotYourself,
 }
 
 impl Reason {
@@ -194,6 +210,10 @@ impl Reason {
             Self::HashMismatch => "hash_mismatch",
             Self::BadSeed { .. } => "bad_seed",
             Self::Poison => "poison",
+            Self::Forbidden { .. } => "forbidden",
+            Self::OutOfScope => "out_of_scope",
+            Self::LastAdmin => "last_admin",
+            Self::NotYourself => "not_yourself",
         }
     }
 
@@ -211,6 +231,7 @@ impl Reason {
             | Self::WrongOperation { field }
             | Self::Invalid { field, .. }
             | Self::BadSeed { field } => Some(field),
+            Self::Forbidden { denial } => denial.field.as_deref(),
             _ => None,
         }
     }

@@ -343,14 +343,14 @@ fn owned(strings: Vec<Placed<&str>>) -> Vec<Placed<String>> {
 }
 
 /// `close_date` → `Close date`.
-pub(super) fn words_of(name: &str) -> String {
+pub(crate) fn words_of(name: &str) -> String {
     let words = name.replace('_', " ");
     let mut chars = words.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// How every name in a schema is spelt.
-pub(super) const NAME_RULE: &str =
+/// How every name in a schema or a policy is spelt.
+pub(crate) const NAME_RULE: &str =
     "must be a lower case letter, then up to 63 lower case letters, digits and `_`";
 
 const TYPES: &str = "string, email, phone, url, enum, int, float, bool, timestamp, date, money, ref, set, \

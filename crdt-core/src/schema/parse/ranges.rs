@@ -57,7 +57,7 @@ pub(super) fn read_picklist(
 }
 
 /// A name for people: short, visible, and without spaces around it.
-pub(super) fn check_label(label: &Placed<&str>, problems: &mut Problems<'_>) {
+pub(crate) fn check_label(label: &Placed<&str>, problems: &mut Problems<'_>) {
     check_words(label, "a label", LABEL_CHARS_MAX, problems);
 }
 

@@ -1,31 +1,56 @@
-//! One TOML table being read: what is asked for is ticked off, so that the rest can be named as unknown.
+//! A TOML text and its tables being read: what is asked for is ticked off, so that the rest can be named as
+//! unknown.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::schema::problem::Problems;
 
+/// Why a text cannot be read at all, and the byte where that shows.
+pub(crate) struct NotRead {
+    pub(crate) at: usize,
+    pub(crate) what: String,
+}
+
+/// The text as TOML, unless it takes more than `bytes_max`; `name` is what it is, for messages.
+pub(crate) fn document<'t>(
+    name: &str,
+    text: &'t str,
+    bytes_max: usize,
+) -> Result<Spanned<DeTable<'t>>, NotRead> {
+    if text.len() > bytes_max {
+        let got = text.len();
+        let what = format!("{name} takes {got} bytes; at most {bytes_max} are allowed");
+        return Err(NotRead { at: 0, what });
+    }
+    DeTable::parse(text).map_err(|error| NotRead {
+        at: error.span().map_or(0, |span| span.start),
+        what: format!("not TOML: {}", error.message()),
+    })
+}
+
 /// Something read from the text, and the byte where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Placed<T> {
-    pub(super) at: usize,
-    pub(super) value: T,
+pub(crate) struct Placed<T> {
+    pub(crate) at: usize,
+    pub(crate) value: T,
 }
 
 /// A table whose entries are taken one by one. Each getter reports a wrong type and then answers as if the
 /// entry were absent.
-pub(super) struct TableReader<'t> {
+pub(crate) struct TableReader<'t> {
     /// What the table describes, for messages.
     owner: Cow<'t, str>,
     /// Where it is first mentioned.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     entries: BTreeMap<&'t str, Placed<&'t DeValue<'t>>>,
 }
 
 impl<'t> TableReader<'t> {
-    pub(super) fn new(owner: impl Into<Cow<'t, str>>, at: usize, table: &'t DeTable<'t>) -> Self {
+    pub(crate) fn new(owner: impl Into<Cow<'t, str>>, at: usize, table: &'t DeTable<'t>) -> Self {
         let entries = table.iter().map(|(key, value)| {
             let placed = Placed { at: key.span().start, value: value.get_ref() };
             (key.get_ref().as_ref(), placed)
@@ -34,19 +59,36 @@ impl<'t> TableReader<'t> {
     }
 
     /// A table of one entry: how `name = "string"` stands for `name = { type = "string" }`.
-    pub(super) fn of_entry(owner: String, key: &'t str, value: Placed<&'t DeValue<'t>>) -> Self {
+    pub(crate) fn of_entry(owner: String, key: &'t str, value: Placed<&'t DeValue<'t>>) -> Self {
         Self { owner: owner.into(), at: value.at, entries: BTreeMap::from([(key, value)]) }
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
-    pub(super) fn take(&mut self, key: &str) -> Option<Placed<&'t DeValue<'t>>> {
+    /// What an entry says, without taking it.
+    pub(crate) fn peek(&self, key: &str) -> Option<&'t DeValue<'t>> {
+        self.entries.get(key).map(|entry| entry.value)
+    }
+
+    /// Where an entry stands; the table itself when there is none.
+    pub(crate) fn place_of(&self, key: &str) -> usize {
+        self.entries.get(key).map_or(self.at, |entry| entry.at)
+    }
+
+    /// The names of the entries that are left, in the order of the file, with their places.
+    pub(crate) fn names(&self) -> Vec<(&'t str, usize)> {
+        let mut names: Vec<_> = self.entries.iter().map(|(key, entry)| (*key, entry.at)).collect();
+        names.sort_by_key(|(_, at)| *at);
+        names
+    }
+
+    pub(crate) fn take(&mut self, key: &str) -> Option<Placed<&'t DeValue<'t>>> {
         self.entries.remove(key)
     }
 
-    pub(super) fn string(
+    pub(crate) fn string(
         &mut self,
         key: &str,
         problems: &mut Problems<'_>,
@@ -54,25 +96,38 @@ impl<'t> TableReader<'t> {
         self.read(key, "a string", DeValue::as_str, problems)
     }
 
-    pub(super) fn flag(&mut self, key: &str, problems: &mut Problems<'_>) -> bool {
+    pub(crate) fn flag(&mut self, key: &str, problems: &mut Problems<'_>) -> bool {
         self.read(key, "true or false", DeValue::as_bool, problems).is_some_and(|flag| flag.value)
     }
 
-    pub(super) fn whole(&mut self, key: &str, problems: &mut Problems<'_>) -> Option<Placed<i64>> {
+    pub(crate) fn whole(&mut self, key: &str, problems: &mut Problems<'_>) -> Option<Placed<i64>> {
         self.read(key, "a whole number of 64 bits", whole_of, problems)
     }
 
-    pub(super) fn number(&mut self, key: &str, problems: &mut Problems<'_>) -> Option<Placed<f64>> {
+    /// The whole text's `version`; 0 when it has no good one.
+    pub(crate) fn version(&mut self, problems: &mut Problems<'_>) -> u64 {
+        if !self.has("version") {
+            problems.add(0, format!("{} has no `version`", self.owner));
+            return 0;
+        }
+        let Some(version) = self.whole("version", problems) else { return 0 };
+        if version.value < 1 {
+            problems.add(version.at, "`version` must be 1 or more");
+        }
+        u64::try_from(version.value).unwrap_or(0)
+    }
+
+    pub(crate) fn number(&mut self, key: &str, problems: &mut Problems<'_>) -> Option<Placed<f64>> {
         self.read(key, "a finite number", number_of, problems)
     }
 
-    pub(super) fn array(&mut self, key: &str, problems: &mut Problems<'_>) -> Option<Items<'t>> {
+    pub(crate) fn array(&mut self, key: &str, problems: &mut Problems<'_>) -> Option<Items<'t>> {
         let array = self.read(key, "a list", DeValue::as_array, problems)?;
         Some(items_of(array.value))
     }
 
     /// A list of different strings; none when there is no such entry.
-    pub(super) fn strings(
+    pub(crate) fn strings(
         &mut self,
         key: &str,
         problems: &mut Problems<'_>,
@@ -81,20 +136,20 @@ impl<'t> TableReader<'t> {
         distinct_strings(items, &format!("`{key}`"), problems)
     }
 
-    pub(super) fn table(&mut self, key: &str, problems: &mut Problems<'_>) -> Option<Self> {
+    pub(crate) fn table(&mut self, key: &str, problems: &mut Problems<'_>) -> Option<Self> {
         let table = self.read(key, "a table", DeValue::as_table, problems)?;
         Some(Self::new(format!("`{key}`"), table.at, table.value))
     }
 
     /// Every entry that is left, in the order of the file.
-    pub(super) fn into_entries(self) -> Vec<(&'t str, Placed<&'t DeValue<'t>>)> {
+    pub(crate) fn into_entries(self) -> Vec<(&'t str, Placed<&'t DeValue<'t>>)> {
         let mut entries: Vec<_> = self.entries.into_iter().collect();
         entries.sort_by_key(|(_, value)| value.at);
         entries
     }
 
     /// Reports what was not asked for.
-    pub(super) fn finish(self, problems: &mut Problems<'_>) {
+    pub(crate) fn finish(self, problems: &mut Problems<'_>) {
         for (key, value) in &self.entries {
             problems.add(value.at, format!("unknown key `{key}` in {}", self.owner));
         }
@@ -117,14 +172,14 @@ impl<'t> TableReader<'t> {
 }
 
 /// The items of a list, each with its place.
-pub(super) type Items<'t> = Vec<Placed<&'t DeValue<'t>>>;
+pub(crate) type Items<'t> = Vec<Placed<&'t DeValue<'t>>>;
 
-pub(super) fn items_of<'t>(array: &'t [toml::Spanned<DeValue<'t>>]) -> Items<'t> {
+pub(crate) fn items_of<'t>(array: &'t [Spanned<DeValue<'t>>]) -> Items<'t> {
     array.iter().map(|v| Placed { at: v.span().start, value: v.get_ref() }).collect()
 }
 
 /// The items as strings; `what` names the list in problems.
-pub(super) fn distinct_strings<'t>(
+pub(crate) fn distinct_strings<'t>(
     items: Items<'t>,
     what: &str,
     problems: &mut Problems<'_>,

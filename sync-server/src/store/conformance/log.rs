@@ -41,7 +41,7 @@ pub(super) fn atomic(harness: &mut dyn Harness) -> Result<(), StoreError> {
         assert_eq!(tx.document(paper.number)?, before);
         assert_eq!(tx.document(paper.number + 1)?, None);
         assert_eq!(tx.changes_after(paper.number, 0)?.len(), 1);
-        assert!(tx.in_scope("west", paper.number)?.is_some());
+        assert_eq!(tx.scopes_of(paper.number)?.len(), 1);
         assert_eq!(tx.batch(&batch(2).id)?, None);
         Ok(())
     })?;

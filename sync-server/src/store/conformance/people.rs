@@ -1,6 +1,6 @@
 //! Replicas, members, receipts, and the marks that refusals leave.
 
-use crdt_core::id::{BatchId, DocumentId, Lease, RecordId, ReplicaId};
+use crdt_core::id::{BatchId, DeviceId, DocumentId, Lease, RecordId, ReplicaId};
 use crdt_core::protocol::{Outcome, Receipt, Refusal};
 
 use super::Harness;
@@ -13,9 +13,15 @@ fn receipt(number: u64) -> Receipt {
         text: "a sentence".to_owned(),
         document: Some(DocumentId::main(RecordId::new(NOW, [1; 10]))),
         field: Some("stage".to_owned()),
+        rule: None,
     };
     let batch = BatchId([u8::try_from(number).unwrap_or(0); 16]);
-    Receipt { number, batch, outcome: Outcome::Refused { reasons: vec![reason] } }
+    Receipt {
+        number,
+        batch,
+        policy_version: 0,
+        outcome: Outcome::Refused { reasons: vec![reason] },
+    }
 }
 
 pub(super) fn receipts(harness: &mut dyn Harness) -> Result<(), StoreError> {
@@ -63,6 +69,8 @@ pub(super) fn rows(harness: &mut dyn Harness) -> Result<(), StoreError> {
         previous_scopes: Vec::new(),
         last_receipt: 0,
         last_seen: NOW,
+        device: DeviceId([7; 16]),
+        device_name: String::new(),
     };
     let second = ReplicaRow {
         lease: Lease([2; 16]),
@@ -71,6 +79,8 @@ pub(super) fn rows(harness: &mut dyn Harness) -> Result<(), StoreError> {
         previous_scopes: vec!["owner:a b".to_owned()],
         last_receipt: 7,
         last_seen: NOW.plus_millis(1),
+        device: DeviceId([8; 16]),
+        device_name: "a phone".to_owned(),
         ..first
     };
     assert_eq!(read(&*store, |tx| tx.replica(&WRITER))?, None);

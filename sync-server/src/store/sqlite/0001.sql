@@ -3,7 +3,9 @@ CREATE TABLE log (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     epoch BLOB NOT NULL,
     head INTEGER NOT NULL,
-    schema TEXT NOT NULL
+    schema TEXT NOT NULL,
+    -- NULL until one is put in force.
+    policy TEXT
 ) STRICT;
 
 CREATE TABLE lineage (
@@ -63,13 +65,19 @@ CREATE TABLE scope_document (
     PRIMARY KEY (document, scope)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX scope_by_position ON scope_document (scope, position);
+-- What a device that loses a scope holds of it.
+CREATE INDEX scope_by_entry ON scope_document (scope, entered);
+-- What enters without a change of its own.
+CREATE INDEX scope_entry ON scope_document (entered);
 
 CREATE TABLE scope_left (
     scope INTEGER NOT NULL,
-    position INTEGER NOT NULL,
     document INTEGER NOT NULL,
-    PRIMARY KEY (scope, position, document)
+    position INTEGER NOT NULL,
+    PRIMARY KEY (document, scope)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX left_by_position ON scope_left (scope, position);
+CREATE INDEX left_at ON scope_left (position);
 
 CREATE TABLE replica (
     id BLOB PRIMARY KEY,
@@ -80,7 +88,22 @@ CREATE TABLE replica (
     scopes TEXT NOT NULL,
     previous_scopes TEXT NOT NULL,
     last_receipt INTEGER NOT NULL,
-    last_seen INTEGER NOT NULL
+    last_seen INTEGER NOT NULL,
+    device BLOB NOT NULL,
+    device_name TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Every subscription that a member was ever granted: what its devices may say that they hold.
+CREATE TABLE granted (
+    member BLOB NOT NULL,
+    subscription TEXT NOT NULL,
+    PRIMARY KEY (member, subscription)
+) STRICT, WITHOUT ROWID;
+
+-- Devices that are told to wipe what they hold.
+CREATE TABLE revoked (
+    device BLOB PRIMARY KEY,
+    at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE receipt (
@@ -99,7 +122,76 @@ CREATE TABLE refused (
     PRIMARY KEY (replica, record, section, receipt)
 ) STRICT, WITHOUT ROWID;
 
+-- What the records of entity `member` say, and members who have none yet.
 CREATE TABLE member (
     id BLOB PRIMARY KEY,
-    name TEXT NOT NULL
+    name TEXT NOT NULL,
+    role TEXT,
+    -- JSON arrays of names.
+    territories TEXT NOT NULL DEFAULT '[]',
+    teams TEXT NOT NULL DEFAULT '[]',
+    region TEXT,
+    active INTEGER NOT NULL DEFAULT 1,
+    has_record INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
+
+-- Each record's routing values: what scopes are found from.
+CREATE TABLE route (
+    record BLOB PRIMARY KEY,
+    entity TEXT NOT NULL,
+    owner BLOB,
+    territory TEXT,
+    team TEXT,
+    parent BLOB,
+    merged_into BLOB
+) STRICT, WITHOUT ROWID;
+CREATE INDEX route_by_parent ON route (parent) WHERE parent IS NOT NULL;
+CREATE INDEX route_by_survivor ON route (merged_into) WHERE merged_into IS NOT NULL;
+
+-- Records whose scopes are to be found again: those that follow `record`, or every one when that is empty;
+-- up to `after` they are done.
+CREATE TABLE rescope (
+    id INTEGER PRIMARY KEY,
+    record BLOB NOT NULL UNIQUE,
+    after BLOB NOT NULL,
+    hops INTEGER NOT NULL
+) STRICT;
+
+-- The audit: canonical bytes of entries, each with the hash that chains it to the one before.
+CREATE TABLE audit (
+    n INTEGER PRIMARY KEY,
+    entry BLOB NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+
+-- A note of the last entry, so that a cut-off end is seen.
+CREATE TABLE audit_head (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    n INTEGER NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+
+-- Members who sign in with a password of this server.
+CREATE TABLE account (
+    member BLOB PRIMARY KEY,
+    -- In lower case.
+    login TEXT NOT NULL UNIQUE,
+    password TEXT NOT NULL,
+    changed_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Refresh tokens: hashes only, a row for each signing in.
+CREATE TABLE refresh_family (
+    id BLOB PRIMARY KEY,
+    member BLOB NOT NULL,
+    device BLOB NOT NULL,
+    current BLOB NOT NULL,
+    previous BLOB,
+    salt BLOB NOT NULL,
+    rotated_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    revoked INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX refresh_family_by_member ON refresh_family (member);
+CREATE INDEX refresh_family_by_device ON refresh_family (device);
+CREATE INDEX refresh_family_by_end ON refresh_family (expires_at);

@@ -17,6 +17,16 @@ where
     T::try_from(bytes).map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
+/// An identity in a column that may be empty.
+pub(super) fn optional_id<T>(row: &Row<'_>, column: usize) -> Result<Option<T>, StoreError>
+where
+    T: for<'a> TryFrom<&'a [u8], Error = WrongLength>,
+{
+    let value = row.get_ref(column).map_err(fault)?;
+    let some = value.as_blob_or_null().map_err(|error| fault(error.into()))?.is_some();
+    some.then(|| id(row, column)).transpose()
+}
+
 /// A position, number or counter in a column.
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Result<u64, StoreError> {
     let number: i64 = row.get(column).map_err(fault)?;
@@ -73,22 +83,21 @@ pub(super) fn batch(row: &Row<'_>) -> Result<BatchRow, StoreError> {
 }
 
 pub(super) const REPLICA: &str =
-    "id, member, lease, previous_lease, scopes, previous_scopes, last_receipt, last_seen";
+    "id, member, lease, previous_lease, scopes, previous_scopes, last_receipt, last_seen, device,
+     device_name";
 
 pub(super) fn replica(row: &Row<'_>) -> Result<ReplicaRow, StoreError> {
-    let previous = row.get_ref(3).map_err(fault)?.as_blob_or_null();
     Ok(ReplicaRow {
         id: id(row, 0)?,
         member: id(row, 1)?,
         lease: id(row, 2)?,
-        previous_lease: match previous.map_err(|e| fault(e.into()))? {
-            Some(_) => Some(id(row, 3)?),
-            None => None,
-        },
+        previous_lease: optional_id(row, 3)?,
         scopes: lines(row, 4)?,
         previous_scopes: lines(row, 5)?,
         last_receipt: unsigned(row, 6)?,
         last_seen: Timestamp::from_millis(row.get(7).map_err(fault)?),
+        device: id(row, 8)?,
+        device_name: row.get(9).map_err(fault)?,
     })
 }
 

@@ -3,8 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::{
-    BatchRow, ChangeRow, DocumentRow, Foldable, LogInfo, Read, ReplicaRow, ScopeRow, StoreError,
-    Write,
+    BatchRow, ChangeRow, DocumentRow, Foldable, LogInfo, Read, ReplicaRow, StoreError, Write,
 };
 use super::fault;
 use super::rows::{self, signed, unsigned};
@@ -22,7 +21,7 @@ impl<'a> Tx<'a> {
         Self { connection }
     }
 
-    fn one<T>(
+    pub(super) fn one<T>(
         &self,
         sql: &str,
         params: impl Params,
@@ -33,7 +32,7 @@ impl<'a> Tx<'a> {
         found.transpose()
     }
 
-    fn all<T>(
+    pub(super) fn all<T>(
         &self,
         sql: &str,
         params: impl Params,
@@ -48,41 +47,26 @@ impl<'a> Tx<'a> {
         Ok(found)
     }
 
-    fn run(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
+    /// The row id of what was inserted last.
+    pub(super) fn last_id(&self) -> i64 {
+        self.connection.last_insert_rowid()
+    }
+
+    pub(super) fn run(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
         self.connection.prepare_cached(sql).map_err(fault)?.execute(params).map_err(fault)
     }
-
-    fn scope_id(&self, scope: &str) -> Result<i64, StoreError> {
-        let known = self.known_scope(scope)?;
-        match known {
-            Some(id) => Ok(id),
-            None => {
-                self.run("INSERT INTO scope (name) VALUES (?1)", [scope])?;
-                Ok(self.connection.last_insert_rowid())
-            }
-        }
-    }
-
-    fn known_scope(&self, scope: &str) -> Result<Option<i64>, StoreError> {
-        self.one("SELECT id FROM scope WHERE name = ?1", [scope], |row| row.get(0).map_err(fault))
-    }
-}
-
-fn scope_row(row: &Row<'_>) -> Result<ScopeRow, StoreError> {
-    let document = unsigned(row, 0)?;
-    Ok(ScopeRow { document, position: unsigned(row, 1)?, entered: unsigned(row, 2)? })
 }
 
 impl Read for Tx<'_> {
     fn log(&self) -> Result<LogInfo, StoreError> {
-        let sql = "SELECT epoch, head, schema FROM log WHERE id = 1";
+        let sql = "SELECT epoch, head, schema, policy FROM log WHERE id = 1";
         let log = self.one(sql, [], |row| {
-            let schema = row.get(2).map_err(fault)?;
             Ok(LogInfo {
                 epoch: rows::id(row, 0)?,
                 lineage: Vec::new(),
                 head: unsigned(row, 1)?,
-                schema,
+                schema: row.get(2).map_err(fault)?,
+                policy: row.get(3).map_err(fault)?,
             })
         })?;
         let log = log.ok_or_else(|| StoreError::Damaged("the log's row is missing".to_owned()))?;
@@ -172,50 +156,6 @@ impl Read for Tx<'_> {
             rows::BATCH
         );
         self.all(&sql, [signed(position)?, signed(limit as u64)?], rows::batch)
-    }
-
-    fn scope_after(
-        &self,
-        scope: &str,
-        position: u64,
-        limit: usize,
-    ) -> Result<Vec<ScopeRow>, StoreError> {
-        let Some(scope) = self.known_scope(scope)? else { return Ok(Vec::new()) };
-        let sql = "SELECT document, position, entered FROM scope_document
-                   WHERE scope = ?1 AND position > ?2 AND position <= coalesce(
-                       (SELECT position FROM scope_document WHERE scope = ?1 AND position > ?2
-                        ORDER BY position LIMIT 1 OFFSET ?3), 9223372036854775807)
-                   ORDER BY position, document";
-        let last = signed(limit.saturating_sub(1) as u64)?;
-        self.all(sql, [scope, signed(position)?, last], scope_row)
-    }
-
-    fn scopes_of(&self, document: u64) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT name FROM scope JOIN scope_document ON scope.id = scope_document.scope
-                   WHERE document = ?1 ORDER BY name";
-        self.all(sql, [signed(document)?], |row| row.get(0).map_err(fault))
-    }
-
-    fn in_scope(&self, scope: &str, document: u64) -> Result<Option<ScopeRow>, StoreError> {
-        let sql = "SELECT document, position, entered FROM scope_document
-                   WHERE document = ?1 AND scope = (SELECT id FROM scope WHERE name = ?2)";
-        // A number from a peer may exceed what SQLite can hold: there is no such document then.
-        let Ok(document) = i64::try_from(document) else { return Ok(None) };
-        self.one(sql, params![document, scope], scope_row)
-    }
-
-    fn left_between(
-        &self,
-        scope: &str,
-        after: u64,
-        up_to: u64,
-    ) -> Result<Vec<(u64, u64)>, StoreError> {
-        let sql = "SELECT document, position FROM scope_left
-                   WHERE scope = (SELECT id FROM scope WHERE name = ?1)
-                     AND position > ?2 AND position <= ?3 ORDER BY position, document";
-        self.all(sql, params![scope, signed(after)?, signed(up_to)?], |row| {
-            Ok((unsigned(row, 0)?, unsigned(row, 1)?))
-        })
     }
 
     fn replica(&self, id: &ReplicaId) -> Result<Option<ReplicaRow>, StoreError> {
@@ -321,35 +261,11 @@ impl Write for Tx<'_> {
         .map(drop)
     }
 
-    fn enter(&mut self, scope: &str, document: u64, position: u64) -> Result<(), StoreError> {
-        let scope = self.scope_id(scope)?;
-        let sql = "INSERT INTO scope_document (scope, document, position, entered)
-                   VALUES (?1, ?2, ?3, ?3)
-                   ON CONFLICT (document, scope) DO UPDATE SET position = excluded.position";
-        self.run(sql, [scope, signed(document)?, signed(position)?])?;
-        let sql = "DELETE FROM scope_left WHERE scope = ?1 AND document = ?2";
-        self.run(sql, [scope, signed(document)?]).map(drop)
-    }
-
-    fn touch(&mut self, document: u64, position: u64) -> Result<(), StoreError> {
-        let sql = "UPDATE scope_document SET position = ?2 WHERE document = ?1";
-        self.run(sql, [signed(document)?, signed(position)?]).map(drop)
-    }
-
-    fn leave(&mut self, scope: &str, document: u64, position: u64) -> Result<(), StoreError> {
-        let scope = self.scope_id(scope)?;
-        let sql = "DELETE FROM scope_document WHERE scope = ?1 AND document = ?2";
-        if self.run(sql, [scope, signed(document)?])? == 1 {
-            let sql = "INSERT INTO scope_left (scope, position, document) VALUES (?1, ?2, ?3)";
-            self.run(sql, [scope, signed(position)?, signed(document)?])?;
-        }
-        Ok(())
-    }
-
     fn put_replica(&mut self, replica: &ReplicaRow) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO replica
-                   (id, member, lease, previous_lease, scopes, previous_scopes, last_receipt, last_seen)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+                   (id, member, lease, previous_lease, scopes, previous_scopes, last_receipt, last_seen,
+                    device, device_name)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
         self.run(
             sql,
             params![
@@ -360,7 +276,9 @@ impl Write for Tx<'_> {
                 replica.scopes.join("\n"),
                 replica.previous_scopes.join("\n"),
                 signed(replica.last_receipt)?,
-                replica.last_seen.as_millis()
+                replica.last_seen.as_millis(),
+                replica.device.as_bytes(),
+                replica.device_name
             ],
         )
         .map(drop)

@@ -1,6 +1,6 @@
 //! A page under construction: what each document's entry will say, and how large the page has become.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use crdt_core::id::{ChangeHash, ReplicaId};
 use crdt_core::limits;
@@ -13,7 +13,7 @@ use crate::store::{ChangeRow, DocumentRow, Read, StoreError};
 pub(super) struct Draft {
     documents: BTreeMap<u64, Building>,
     order: Vec<u64>,
-    left: Vec<u64>,
+    left: BTreeSet<u64>,
     bytes: usize,
     burst_bytes: usize,
 }
@@ -28,7 +28,7 @@ struct Building {
 
 impl Draft {
     pub(super) fn new(burst_bytes: usize) -> Self {
-        let (documents, order, left) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (documents, order, left) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
         Self { documents, order, left, bytes: 0, burst_bytes }
     }
 
@@ -39,7 +39,8 @@ impl Draft {
 
     /// Whether the page is as large as pages aim to be.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= limits::PAGE_BYTES_TARGET || self.order.len() >= limits::PAGE_ENTRIES_MAX
+        let entries = self.order.len() + self.left.len();
+        self.bytes >= limits::PAGE_BYTES_TARGET || entries >= limits::PAGE_ENTRIES_MAX
     }
 
     /// Whether another document could make the page larger than a device takes.
@@ -49,9 +50,7 @@ impl Draft {
 
     /// Notes that a document is no longer in any of the device's scopes.
     pub(super) fn leave(&mut self, number: u64) {
-        if !self.left.contains(&number) {
-            self.left.push(number);
-        }
+        self.left.insert(number);
     }
 
     /// The replicas that wrote what the page holds; seeds are nobody's.

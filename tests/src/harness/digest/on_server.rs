@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crdt_core::id::{RecordId, Section};
+use crdt_core::id::{DocumentId, RecordId, Section};
 use crdt_core::record::{
     Cells, Contender, DELETED, Deletion, Live, Money, Scalar, Value, conflict, deletion_conflict,
     hydrate,
@@ -16,21 +16,27 @@ use super::{Picture, cell_place, conflict_place, document_place, hex};
 
 type Documents = BTreeMap<RecordId, BTreeMap<Section, (DocumentRow, Cells)>>;
 
-pub(super) fn picture(server: &SimServer) -> Picture {
+pub(super) fn picture(server: &SimServer, is_visible: &dyn Fn(&DocumentId) -> bool) -> Picture {
     let schema = server.schema();
     server.read(|tx| {
         let mut picture = Picture::default();
-        for documents in documents(tx)?.values() {
+        for documents in documents(tx, is_visible)?.values() {
             record(tx, &schema, documents, &mut picture)?;
         }
         Ok(picture)
     })
 }
 
-fn documents(tx: &dyn Read) -> Result<Documents, StoreError> {
+fn documents(
+    tx: &dyn Read,
+    is_visible: &dyn Fn(&DocumentId) -> bool,
+) -> Result<Documents, StoreError> {
     let mut documents = Documents::new();
     for number in 1.. {
         let Some(row) = tx.document(number)? else { break };
+        if !is_visible(&row.id) {
+            continue;
+        }
         let cells = Cells::from_stored(&row.cells).expect("the server's cells can be read");
         let sections = documents.entry(row.id.record).or_default();
         sections.insert(row.id.section.clone(), (row, cells));
@@ -44,10 +50,11 @@ fn record(
     documents: &BTreeMap<Section, (DocumentRow, Cells)>,
     picture: &mut Picture,
 ) -> Result<(), StoreError> {
-    let (row, main) = &documents[&Section::main()];
+    let Some((row, _)) = documents.values().next() else { return Ok(()) };
     let entity = schema.entity(&row.entity).expect("the server takes entities of its schema only");
     let id = row.id.record.as_bytes();
-    let deleted = Deletion::of(main).is_some();
+    let main = documents.get(&Section::main()).map(|(_, cells)| cells);
+    let deleted = main.is_some_and(|main| Deletion::of(main).is_some());
     let mut last = None;
     for (section, (row, cells)) in documents {
         let place = |what| document_place(id, section.as_str(), what);
@@ -55,10 +62,12 @@ fn record(
         picture.put(place("cells"), format!("{cells:?}"));
         last = last.max(cells.last_edit());
         conflicts(tx, entity, (row, cells, deleted), picture)?;
-        if !deleted {
+        if !deleted && main.is_some() {
             fields(entity, row, cells, picture);
         }
     }
+    // A section alone is no row.
+    let Some(main) = main else { return Ok(()) };
     if deleted {
         return Ok(());
     }

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use crdt_core::id::{Lease, MemberId, ReplicaId};
 use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, Outcome, PageParts, Receipt};
+use crdt_core::time::Timestamp;
 use rand::RngCore as _;
-use sync_server::session::{Effect, Greeted, Input, Session};
+use sync_server::session::{Effect, Greeted, Input, Renewed, Session};
 use sync_server::store::{self, StoreError};
 use sync_server::workspace::{HelloError, Submitted};
 
 use super::{Act, BOUNDS, Build, CrashPoint, Moment, Seat, Served, SimServer};
 use crate::harness::network::{Packet, Wire};
+
+/// The simulation's tokens last longer than it.
+const TOKENS_EXPIRE_MS: i64 = 4_000_000_000_000;
 
 impl SimServer {
     pub(in crate::harness) fn accept(&mut self, wire: Wire, now: u64) {
@@ -92,6 +96,11 @@ impl SimServer {
             Effect::Greet(hello) => {
                 return Some(Input::Greeted(self.greet(at, wire, &hello, acts)));
             }
+            Effect::VerifyToken(_) => {
+                let expires = Timestamp::from_millis(TOKENS_EXPIRE_MS);
+                let renewed = Renewed { expires, expires_at: u64::MAX };
+                return Some(Input::TokenVerified(Ok(renewed)));
+            }
             Effect::Submit(batches) => self.submit(wire, batches, acts),
             Effect::Acknowledge(receipt) => self.acknowledge(at, wire, receipt, acts),
             Effect::BuildPage { flush } => self.build_soon(wire, Build::Page { flush }, acts),
@@ -142,7 +151,9 @@ impl SimServer {
         if let Some(served) = running.served.get_mut(&wire) {
             served.seat = Some(Seat { replica: hello.replica, member, feed: greeting.feed });
         }
-        Ok(Greeted { welcome: Box::new(greeting.welcome), expires_at: u64::MAX })
+        let mut welcome = Box::new(greeting.welcome);
+        welcome.token_expires = Timestamp::from_millis(TOKENS_EXPIRE_MS);
+        Ok(Greeted { welcome, expires_at: u64::MAX })
     }
 
     fn submit(&mut self, wire: Wire, batches: Vec<Batch>, acts: &mut Vec<Act>) {
@@ -206,7 +217,9 @@ impl SimServer {
         if self.crash.take().is_some() {
             return Ok(vec![Act::Died(self.die())]);
         }
-        Ok(self.deliver(at, committed.receipts))
+        let mut acts = self.deliver(at, committed.receipts);
+        acts.extend(self.settle_access(at));
+        Ok(acts)
     }
 
     fn note(&mut self, receipts: &[(ReplicaId, Receipt)]) {
@@ -228,18 +241,22 @@ impl SimServer {
             .into_iter()
             .filter_map(|(replica, receipts)| Some((*running.seats.get(&replica)?, receipts)))
             .collect();
-        let live: Vec<Wire> = running.seats.values().copied().collect();
         let mut acts = Vec::new();
         for (wire, receipts) in answered {
             acts.extend(self.feed(at, wire, Input::Receipts(receipts)));
         }
-        for wire in live {
-            acts.extend(self.feed(at, wire, Input::HeadMoved));
-        }
+        acts.extend(self.announce(at));
         acts
     }
 
-    fn end(&mut self, at: Moment, replica: &ReplicaId, goodbye: Goodbye) -> Vec<Act> {
+    /// Tells everybody that the log has grown.
+    pub(super) fn announce(&mut self, at: Moment) -> Vec<Act> {
+        let Some(running) = &self.running else { return Vec::new() };
+        let live: Vec<Wire> = running.seats.values().copied().collect();
+        live.into_iter().flat_map(|wire| self.feed(at, wire, Input::HeadMoved)).collect()
+    }
+
+    pub(super) fn end(&mut self, at: Moment, replica: &ReplicaId, goodbye: Goodbye) -> Vec<Act> {
         let wire = self.running.as_mut().and_then(|running| running.seats.remove(replica));
         wire.map_or_else(Vec::new, |wire| self.feed(at, wire, Input::End(goodbye)))
     }
@@ -251,7 +268,7 @@ impl SimServer {
     }
 }
 
-fn goodbye(code: GoodbyeCode, text: &str) -> Goodbye {
+pub(super) fn goodbye(code: GoodbyeCode, text: &str) -> Goodbye {
     Goodbye { code, text: text.to_owned(), retry_after_ms: None }
 }
 

@@ -28,6 +28,8 @@ pub(super) enum Event {
     Wake { device: usize, life: u64 },
     /// The server commits what has been handed in.
     Commit { life: u64 },
+    /// The server finds scopes again.
+    Rescope { life: u64 },
     /// The server builds a page.
     Build { life: u64, wire: Wire },
     /// Time passes for a session of the server's.
@@ -51,6 +53,7 @@ impl Event {
             Self::Lost { device, .. } => format!("lost by {device}"),
             Self::Wake { device, .. } => format!("wake {device}"),
             Self::Commit { .. } => "commit".to_owned(),
+            Self::Rescope { .. } => "rescope".to_owned(),
             Self::Build { wire, .. } => format!("build {}", wire.0),
             Self::ServerTick { wire, .. } => format!("tick {}", wire.0),
             Self::ServerStart => "server starts".to_owned(),
@@ -80,7 +83,8 @@ impl World {
     pub(super) fn happen(&mut self, event: Event) {
         match event {
             Event::Token { device, life } => {
-                let token = self.devices[device].member().to_string();
+                let device_of = &self.devices[device];
+                let token = device_of.speaks_as.unwrap_or(device_of.member()).to_string();
                 self.give_life(device, life, Input::TokenReady(Ok(token)));
             }
             Event::Attempt { device, life, id } => self.attempt(device, life, id),
@@ -106,6 +110,10 @@ impl World {
                 let acts = self.server.commit(self.moment());
                 self.act(acts);
             }
+            Event::Rescope { life } if life == self.server.life() => {
+                let acts = self.server.rescope(self.moment());
+                self.act(acts);
+            }
             Event::Build { life, wire } if life == self.server.life() => {
                 let acts = self.server.build(self.moment(), wire);
                 self.act(acts);
@@ -117,7 +125,10 @@ impl World {
                 }
             }
             // They were meant for a server that has died since.
-            Event::Commit { .. } | Event::Build { .. } | Event::ServerTick { .. } => {}
+            Event::Commit { .. }
+            | Event::Rescope { .. }
+            | Event::Build { .. }
+            | Event::ServerTick { .. } => {}
             Event::ServerStart => self.start_server(),
         }
     }
@@ -264,15 +275,25 @@ impl World {
         self.rng.random_range(link.latency_ms_min..=link.latency_ms_max)
     }
 
-    fn act(&mut self, acts: Vec<Act>) {
+    pub(super) fn act(&mut self, acts: Vec<Act>) {
         let life = self.server.life();
         for act in acts {
             match act {
-                Act::Send(wire, frame) => self.send(wire, Way::Down, Packet::Frame(frame)),
+                Act::Send(wire, frame) => {
+                    let device = self.connections.get(&wire).map(|connection| connection.device);
+                    if let (Some(wiretap), Some(device)) = (&mut self.wiretap, device) {
+                        wiretap.hear(device, &frame);
+                    }
+                    self.send(wire, Way::Down, Packet::Frame(frame));
+                }
                 Act::Close(wire) => self.send(wire, Way::Down, Packet::Close),
                 Act::CommitSoon => {
                     let after = self.rng.random_range(0..8);
                     self.schedule(after, Event::Commit { life });
+                }
+                Act::RescopeSoon => {
+                    let after = self.rng.random_range(0..40);
+                    self.schedule(after, Event::Rescope { life });
                 }
                 Act::BuildSoon(wire) => {
                     let after = self.rng.random_range(0..5);

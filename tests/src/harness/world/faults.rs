@@ -10,7 +10,7 @@ use rand::Rng as _;
 
 use super::super::files::Files;
 use super::super::network::{Blocked, Connection, Packet, Way, Wire};
-use super::super::server::CrashPoint;
+use super::super::server::{Act, CrashPoint};
 use super::super::tally::Fault;
 use super::events::Event;
 use super::{Device, World};
@@ -135,6 +135,13 @@ impl World {
         Ok(())
     }
 
+    /// Removes a device's app with everything on it, and installs it again.
+    pub fn reinstall(&mut self, device: Device) {
+        self.orphan(device);
+        self.devices[device.0].uninstall();
+        self.start_device(device);
+    }
+
     /// Sets a device's wall clock so far ahead of the truth, milliseconds.
     pub fn set_clock(&mut self, device: Device, skew_ms: i64) {
         self.devices[device.0].clock.set_skew_ms(skew_ms);
@@ -188,6 +195,7 @@ impl World {
     pub fn start_server(&mut self) {
         if !self.server.is_running() {
             self.server.start();
+            self.act(vec![Act::RescopeSoon]);
         }
     }
 

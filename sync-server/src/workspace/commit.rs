@@ -1,0 +1,193 @@
+//! Commits: batches judged in their order, and all that follows from them in one transaction.
+
+use std::collections::BTreeMap;
+
+use crdt_core::id::{DeviceId, Lease, ReplicaId};
+use crdt_core::protocol::{Outcome, Receipt};
+use crdt_core::time::Timestamp;
+
+use super::budget::Budget;
+use super::directory::{SERVER, SERVER_NAME};
+use super::judge::{Answer, Desk, Rules};
+use super::{Committed, Submitted, Workspace, kept};
+use crate::audit::{self, Entry, Judged, What, Who};
+use crate::store::{self, Read, ReplicaRow, StoreError, Write};
+
+/// The judging of one commit.
+struct Sitting<'a> {
+    rules: &'a Rules,
+    now: Timestamp,
+    desk: Desk<'a>,
+    kept: &'a mut Budget,
+    replicas: BTreeMap<ReplicaId, ReplicaRow>,
+    committed: Committed,
+}
+
+impl Workspace {
+    /// Judges batches in their order and commits all that is accepted, with every receipt, in one
+    /// transaction. Receipts may be sent once this has returned.
+    ///
+    /// # Errors
+    /// When the storage fails: then nothing was accepted and nothing is to be answered.
+    pub fn commit(
+        &mut self,
+        now: Timestamp,
+        batches: &[Submitted],
+    ) -> Result<Committed, StoreError> {
+        let store = self.store();
+        let (mut slow_doors, mut kept) = (self.slow_doors.clone(), self.kept.clone());
+        let (mut committed, finished) = store::write(&*store, |tx| {
+            (slow_doors, kept) = (self.slow_doors.clone(), self.kept.clone());
+            let mut sitting = Sitting {
+                rules: &self.rules,
+                now,
+                desk: Desk::new(&self.rules, now, &mut slow_doors),
+                kept: &mut kept,
+                replicas: BTreeMap::new(),
+                committed: Committed { head: tx.head()?, ..Committed::default() },
+            };
+            for submitted in batches {
+                sitting.take(tx, submitted)?;
+            }
+            sitting.rise(tx)
+        })?;
+        (self.slow_doors, self.kept) = (slow_doors, kept);
+        let directory = &mut self.rules.directory;
+        let changed = finished.members.iter().filter(|(id, row)| {
+            directory.get(id).is_none_or(|before| before.standing != row.standing)
+        });
+        committed.access_changed = changed.map(|(id, _)| *id).collect();
+        directory.take(finished.members);
+        self.is_rescoping |= finished.queued;
+        self.aftermath.access_changed.extend(committed.access_changed.iter().copied());
+        Ok(committed)
+    }
+}
+
+impl Sitting<'_> {
+    /// Judges one batch, unless its replica was put off before it.
+    fn take(&mut self, tx: &mut dyn Write, submitted: &Submitted) -> Result<(), StoreError> {
+        if self.committed.put_off.contains(&submitted.replica) {
+            return Ok(());
+        }
+        if !self.replicas.contains_key(&submitted.replica) {
+            let row = self.row(tx, submitted)?;
+            self.replicas.insert(submitted.replica, row);
+        }
+        let Some(answer) = self.desk.judge(tx, submitted)? else {
+            self.committed.put_off.insert(submitted.replica);
+            return Ok(());
+        };
+        match &answer.outcome {
+            Outcome::Accepted { .. } => self.committed.accepted += 1,
+            Outcome::Refused { .. } => self.committed.refused += 1,
+            Outcome::Already { .. } => {}
+        }
+        self.audit(tx, submitted, &answer)?;
+        if submitted.replica == self.rules.server {
+            self.committed.own = Some(answer.outcome);
+            return Ok(());
+        }
+        self.keep(tx, submitted, &answer)?;
+        let row = self.replicas.get_mut(&submitted.replica).expect("it was put there above");
+        row.last_receipt += 1;
+        let receipt = Receipt {
+            number: row.last_receipt,
+            batch: submitted.batch.id,
+            outcome: answer.outcome,
+            policy_version: self.rules.policy.version(),
+        };
+        tx.put_receipt(&submitted.replica, &receipt, &answer.refused)?;
+        self.committed.receipts.push((submitted.replica, receipt));
+        Ok(())
+    }
+
+    /// Writes what was accepted.
+    fn rise(
+        mut self,
+        tx: &mut dyn Write,
+    ) -> Result<(Committed, super::judge::Finished), StoreError> {
+        self.committed.slow_doors = self.desk.slow_doors();
+        let finished = self.desk.finish(tx)?;
+        for row in self.replicas.values_mut() {
+            row.last_seen = self.now;
+            row.confirm_lease();
+            tx.put_replica(row)?;
+        }
+        self.committed.head = tx.head()?;
+        Ok((self.committed, finished))
+    }
+
+    /// The row of a batch's replica: its session has been greeted. The server's own begins with its first
+    /// batch.
+    fn row(&self, tx: &dyn Read, submitted: &Submitted) -> Result<ReplicaRow, StoreError> {
+        if let Some(row) = tx.replica(&submitted.replica)? {
+            return Ok(row);
+        }
+        if submitted.replica != self.rules.server {
+            return Err(StoreError::Damaged("a session's replica has no row".to_owned()));
+        }
+        Ok(ReplicaRow {
+            id: self.rules.server,
+            member: SERVER,
+            lease: Lease([0; 16]),
+            previous_lease: None,
+            scopes: Vec::new(),
+            previous_scopes: Vec::new(),
+            last_receipt: 0,
+            last_seen: self.now,
+            device: DeviceId([0; 16]),
+            device_name: SERVER_NAME.to_owned(),
+        })
+    }
+
+    /// Keeps what a refused batch tried on records that are out of its sender's reach now.
+    fn keep(
+        &mut self,
+        tx: &mut dyn Write,
+        submitted: &Submitted,
+        answer: &Answer,
+    ) -> Result<(), StoreError> {
+        if answer.out_of_reach.is_empty() {
+            return Ok(());
+        }
+        let (now, member) = (self.now, submitted.member);
+        let Self { desk, kept: budget, replicas, .. } = self;
+        let row = &replicas[&submitted.replica];
+        let may_keep = || budget.take(now, member);
+        let batch = kept::keep(tx, desk, now, submitted, row, answer, may_keep)?;
+        match batch {
+            Some(batch) => self.take(tx, &batch),
+            None => Ok(()),
+        }
+    }
+
+    fn audit(
+        &mut self,
+        tx: &mut dyn Write,
+        submitted: &Submitted,
+        answer: &Answer,
+    ) -> Result<(), StoreError> {
+        let policy = &self.rules.policy;
+        let standing = self.desk.standing(submitted.member);
+        let is_own = submitted.replica == self.rules.server;
+        let who = Who {
+            member: Some(submitted.member).filter(|_| !is_own),
+            replica: Some(submitted.replica),
+            device: self.replicas.get(&submitted.replica).map(|row| row.device).filter(|_| !is_own),
+            role: policy.role_of(&standing).map(str::to_owned).filter(|_| !is_own),
+        };
+        let desk = &mut self.desk;
+        let name = |number| desk.name_of(tx, number);
+        let schema = &self.rules.schema;
+        let judged = Judged::of(schema, &submitted.batch, &answer.outcome, &answer.rules, name)?;
+        let (received_at, policy_version) = (self.now, policy.version());
+        let acts = audit::member_acts(&judged, |member| self.desk.standing(member).active);
+        let whats = std::iter::once(What::Batch(judged)).chain(acts.into_iter().map(What::Act));
+        for what in whats {
+            let entry = Entry { received_at, who: who.clone(), policy_version, what };
+            audit::append(tx, &entry)?;
+        }
+        Ok(())
+    }
+}

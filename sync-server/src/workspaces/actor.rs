@@ -1,0 +1,259 @@
+//! The thread of a workspace: it judges what is handed in as groups, and finds scopes again and folds when
+//! there is nothing else to do.
+
+use std::collections::BTreeMap;
+
+use crdt_core::id::{MemberId, ReplicaId};
+use crdt_core::protocol::{Goodbye, GoodbyeCode, Receipt};
+use tokio::sync::{mpsc, watch};
+
+use super::handle::{Command, Event, goodbye};
+use crate::clock;
+use crate::failpoint;
+use crate::store::StoreError;
+use crate::telemetry::metrics::Metrics;
+use crate::workspace::{Aftermath, Folding, HelloError, Rescoping, Submitted, Workspace};
+
+/// When to come back after the budget for loading documents is used up, milliseconds: it is one of a minute.
+const BUSY_RETRY_MS: u64 = 60_000;
+/// Batches of one commit: bounds how long a lone edit waits behind a crowd.
+const GROUP_MAX: usize = 1_000;
+/// Sessions that may come back all at once.
+const CROWD: usize = 16;
+
+/// A connection of the workspace's.
+struct Session {
+    number: u64,
+    member: MemberId,
+    events: mpsc::Sender<Event>,
+}
+
+/// The thread of one workspace.
+pub(super) struct Actor {
+    workspace: Workspace,
+    head: watch::Sender<u64>,
+    sessions: BTreeMap<ReplicaId, Session>,
+    metrics: Metrics,
+}
+
+impl Actor {
+    pub(super) fn new(workspace: Workspace, head: watch::Sender<u64>, metrics: Metrics) -> Self {
+        Self { workspace, head, sessions: BTreeMap::new(), metrics }
+    }
+
+    /// Serves until every handle is gone.
+    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        while let Some(first) = self.next_command(&mut inbox) {
+            let mut next = Some(first);
+            let mut group: Vec<Submitted> = Vec::new();
+            while let Some(command) = next.take() {
+                match command {
+                    Command::Submit { session, replica, member, batches } => {
+                        if self.is_current(session, &replica) {
+                            let submit = |batch| Submitted { replica, member, batch };
+                            group.extend(batches.into_iter().map(submit));
+                        }
+                    }
+                    other => {
+                        // A handshake or an acknowledgement comes after what was handed in before it.
+                        self.commit(std::mem::take(&mut group));
+                        self.other(other);
+                    }
+                }
+                if group.len() < GROUP_MAX {
+                    next = inbox.try_recv().ok();
+                }
+            }
+            self.commit(group);
+            // Also while batches keep coming, so that nobody waits for ever for what they may see.
+            self.rescope();
+        }
+    }
+
+    /// The next command; finds scopes again and folds while there is none.
+    fn next_command(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Option<Command> {
+        loop {
+            match inbox.try_recv() {
+                Ok(command) => return Some(command),
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                Err(mpsc::error::TryRecvError::Empty) => {}
+            }
+            if self.rescope() {
+                continue;
+            }
+            match self.workspace.fold_one() {
+                Ok(Folding::Folded { .. } | Folding::Looked) => {}
+                Ok(Folding::Idle) => return inbox.blocking_recv(),
+                Err(error) => {
+                    tracing::error!(%error, "a document could not be folded; it stays as it is");
+                    return inbox.blocking_recv();
+                }
+            }
+        }
+    }
+
+    /// One step of finding scopes again; whether there may be more.
+    fn rescope(&mut self) -> bool {
+        match self.workspace.rescope_step(clock::now()) {
+            Ok(Rescoping::Step { .. }) => {
+                self.announce();
+                true
+            }
+            Ok(Rescoping::Idle) => false,
+            Err(error) => {
+                tracing::error!(%error, "scopes could not be found again; the step is done later");
+                false
+            }
+        }
+    }
+
+    /// Tells connections how far the log goes.
+    fn announce(&mut self) {
+        match self.workspace.head() {
+            Ok(now) => {
+                self.head.send_if_modified(|head| std::mem::replace(head, now) != now);
+            }
+            Err(error) => tracing::error!(%error, "the log's head could not be read"),
+        }
+    }
+
+    fn is_current(&self, session: u64, replica: &ReplicaId) -> bool {
+        self.sessions.get(replica).is_some_and(|current| current.number == session)
+    }
+
+    fn other(&mut self, command: Command) {
+        match command {
+            Command::Hello { hello, member, lease, session, events, reply } => {
+                let replica = hello.replica;
+                let greeted = self.workspace.hello(clock::now(), lease, member, &hello);
+                let greeted = greeted.map_err(|error| match error {
+                    HelloError::Refused(goodbye) => goodbye,
+                    HelloError::Store(error) => storage_goodbye(&error),
+                });
+                if greeted.is_ok() {
+                    self.end(
+                        &replica,
+                        goodbye(GoodbyeCode::Superseded, "another session took over", None),
+                    );
+                    self.sessions.insert(replica, Session { number: session, member, events });
+                }
+                // A connection that has gone meanwhile leaves no session behind.
+                if reply.send(greeted.map(Box::new)).is_err() {
+                    self.sessions.remove(&replica);
+                }
+            }
+            Command::Acknowledge { session, replica, receipt } => {
+                if self.is_current(session, &replica)
+                    && let Err(error) = self.workspace.acknowledge(&replica, receipt)
+                {
+                    self.end(&replica, storage_goodbye(&error));
+                }
+            }
+            Command::Leave { session, replica } => {
+                if self.is_current(session, &replica) {
+                    self.sessions.remove(&replica);
+                }
+            }
+            Command::Run(work) => {
+                work(&mut self.workspace);
+                self.after();
+                self.announce();
+            }
+            Command::Submit { .. } => {}
+        }
+    }
+
+    /// Ends the sessions of those who may see something else now, and of devices that were revoked.
+    fn after(&mut self) {
+        let Aftermath { access_changed, revoked } = self.workspace.take_aftermath();
+        for replica in &revoked {
+            let text = "this device was revoked; what it holds of the workspace is to be wiped";
+            self.end(replica, goodbye(GoodbyeCode::DeviceRevoked, text, None));
+        }
+        let of_member = |session: &&Session| access_changed.contains(&session.member);
+        let count = self.sessions.values().filter(of_member).count();
+        let changed = self.sessions.iter().filter(|(_, session)| of_member(session));
+        let changed: Vec<(ReplicaId, u64)> =
+            changed.map(|(replica, session)| (*replica, session.number)).collect();
+        for (replica, session) in changed {
+            // A crowd comes back spread over a second.
+            let retry = (count > CROWD).then_some(session % 1_000);
+            let text = "what you may see or do has changed; come back and hear what it is now";
+            self.end(&replica, goodbye(GoodbyeCode::AccessChanged, text, retry.or(Some(0))));
+        }
+    }
+
+    fn commit(&mut self, group: Vec<Submitted>) {
+        if group.is_empty() {
+            return;
+        }
+        let Err(error) = self.try_commit(&group) else { return };
+        let mut by_replica: BTreeMap<ReplicaId, Vec<Submitted>> = BTreeMap::new();
+        for submitted in group {
+            by_replica.entry(submitted.replica).or_default().push(submitted);
+        }
+        if by_replica.len() == 1 || matches!(error, StoreError::Full) {
+            for replica in by_replica.keys() {
+                self.end(replica, storage_goodbye(&error));
+            }
+            return;
+        }
+        // One damaged document ends the sessions that touch it, and not everybody's who came with them.
+        for (replica, group) in by_replica {
+            if let Err(error) = self.try_commit(&group) {
+                self.end(&replica, storage_goodbye(&error));
+            }
+        }
+    }
+
+    fn try_commit(&mut self, group: &[Submitted]) -> Result<(), StoreError> {
+        let begun = std::time::Instant::now();
+        failpoint::hit(failpoint::COMMIT_BEFORE);
+        let committed = self.workspace.commit(clock::now(), group).inspect_err(|error| {
+            tracing::error!(%error, "a commit failed; nothing of it is answered");
+        })?;
+        failpoint::hit(failpoint::COMMIT_BEFORE_RECEIPTS);
+        self.metrics.commit_took(begun.elapsed());
+        self.metrics.batches_accepted.increment(committed.accepted);
+        self.metrics.batches_refused.increment(committed.refused);
+        self.deliver(committed.receipts);
+        for replica in committed.put_off {
+            let text = "too many changes whose documents had to be loaded";
+            self.end(&replica, goodbye(GoodbyeCode::Busy, text, Some(BUSY_RETRY_MS)));
+        }
+        self.after();
+        self.head
+            .send_if_modified(|head| std::mem::replace(head, committed.head) != committed.head);
+        Ok(())
+    }
+
+    fn deliver(&mut self, receipts: Vec<(ReplicaId, Receipt)>) {
+        let mut by_replica: BTreeMap<ReplicaId, Vec<Receipt>> = BTreeMap::new();
+        for (replica, receipt) in receipts {
+            by_replica.entry(replica).or_default().push(receipt);
+        }
+        for (replica, receipts) in by_replica {
+            let Some(session) = self.sessions.get(&replica) else { continue };
+            // A connection that does not take its events is not waited for: it resumes from its cursor.
+            if session.events.try_send(Event::Receipts(receipts)).is_err() {
+                self.sessions.remove(&replica);
+            }
+        }
+    }
+
+    fn end(&mut self, replica: &ReplicaId, goodbye: Goodbye) {
+        if let Some(session) = self.sessions.remove(replica) {
+            // When its queue is full, closing the queue ends the connection as well.
+            let _ = session.events.try_send(Event::End(goodbye));
+        }
+    }
+}
+
+fn storage_goodbye(error: &StoreError) -> Goodbye {
+    match error {
+        StoreError::Full => {
+            goodbye(GoodbyeCode::StorageFull, "the server cannot store anything", Some(30_000))
+        }
+        _ => goodbye(GoodbyeCode::Internal, "the server's storage failed", Some(5_000)),
+    }
+}

@@ -1,0 +1,162 @@
+//! A running workspace as connections and operators have it: what they can ask of its thread, and what it
+//! tells them.
+
+use std::sync::Arc;
+
+use crdt_core::id::{Lease, MemberId, ReplicaId};
+use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, Receipt};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::store::Store;
+use crate::workspace::{Greeting, Workspace};
+
+/// Events that wait for one connection. Receipts come at most once for each batch in flight.
+const EVENTS: usize = 128;
+
+/// What a workspace tells a connection.
+#[derive(Debug)]
+pub enum Event {
+    /// Batches were answered and are durable.
+    Receipts(Vec<Receipt>),
+    /// The connection must end.
+    End(Goodbye),
+}
+
+/// What a workspace's thread is asked.
+pub(super) enum Command {
+    Hello {
+        hello: Box<Hello>,
+        member: MemberId,
+        lease: Lease,
+        session: u64,
+        events: mpsc::Sender<Event>,
+        reply: oneshot::Sender<Result<Box<Greeting>, Goodbye>>,
+    },
+    Submit {
+        session: u64,
+        replica: ReplicaId,
+        member: MemberId,
+        batches: Vec<Batch>,
+    },
+    Acknowledge {
+        session: u64,
+        replica: ReplicaId,
+        receipt: u64,
+    },
+    Leave {
+        session: u64,
+        replica: ReplicaId,
+    },
+    Run(AdminWork),
+}
+
+/// Work of an operator on a workspace, run by its thread between commits. Sessions are told what follows.
+pub type AdminWork = Box<dyn FnOnce(&mut Workspace) + Send>;
+
+/// A running workspace.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) head: watch::Receiver<u64>,
+    pub(super) store: Arc<dyn Store>,
+}
+
+/// A connection's place in a workspace.
+pub struct Seat {
+    handle: Handle,
+    session: u64,
+    replica: ReplicaId,
+    member: MemberId,
+    /// What the workspace tells this connection.
+    pub events: mpsc::Receiver<Event>,
+}
+
+impl Handle {
+    /// Judges a handshake; a good one ends the replica's other session.
+    ///
+    /// # Errors
+    /// The goodbye to send.
+    pub async fn greet(
+        &self,
+        hello: Box<Hello>,
+        member: MemberId,
+        lease: Lease,
+        session: u64,
+    ) -> Result<(Seat, Box<Greeting>), Goodbye> {
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let (reply, answer) = oneshot::channel();
+        let replica = hello.replica;
+        let command = Command::Hello { hello, member, lease, session, events, reply };
+        self.commands.send(command).await.map_err(|_| stopped())?;
+        let greeting = answer.await.map_err(|_| stopped())??;
+        let handle = self.clone();
+        Ok((Seat { handle, session, replica, member, events: receiver }, greeting))
+    }
+
+    /// Runs work of an operator on the workspace's thread, after what was handed in before it, and gives its
+    /// result.
+    ///
+    /// # Errors
+    /// When the workspace has stopped.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Workspace) -> T + Send + 'static,
+    ) -> Result<T, Goodbye> {
+        let (reply, answer) = oneshot::channel();
+        let work: AdminWork = Box::new(move |workspace| {
+            // Whoever asked may have gone; the work is done all the same.
+            let _ = reply.send(work(workspace));
+        });
+        self.commands.send(Command::Run(work)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())
+    }
+
+    /// The workspace's storage, for pages.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// The log's last position, as it grows.
+    #[must_use]
+    pub fn head(&self) -> watch::Receiver<u64> {
+        self.head.clone()
+    }
+}
+
+impl Seat {
+    /// Hands batches in; receipts come as events once they are durable.
+    ///
+    /// # Errors
+    /// When the workspace has stopped.
+    pub async fn submit(&self, batches: Vec<Batch>) -> Result<(), Goodbye> {
+        let (session, replica, member) = (self.session, self.replica, self.member);
+        let command = Command::Submit { session, replica, member, batches };
+        self.handle.commands.send(command).await.map_err(|_| stopped())
+    }
+
+    /// Says that the device has stored its receipts up to a number.
+    ///
+    /// # Errors
+    /// When the workspace has stopped.
+    pub async fn acknowledge(&self, receipt: u64) -> Result<(), Goodbye> {
+        let (session, replica) = (self.session, self.replica);
+        let command = Command::Acknowledge { session, replica, receipt };
+        self.handle.commands.send(command).await.map_err(|_| stopped())
+    }
+
+    /// Gives the place up.
+    pub async fn leave(self) {
+        let command = Command::Leave { session: self.session, replica: self.replica };
+        // A workspace that has stopped keeps no places.
+        let _ = self.handle.commands.send(command).await;
+    }
+}
+
+fn stopped() -> Goodbye {
+    goodbye(GoodbyeCode::Restart, "the workspace is stopping", Some(1_000))
+}
+
+pub(super) fn goodbye(code: GoodbyeCode, text: &str, retry_after_ms: Option<u64>) -> Goodbye {
+    Goodbye { code, text: text.to_owned(), retry_after_ms }
+}

@@ -1,0 +1,66 @@
+//! Governing: what an operator does to the workspace while it serves, and what sessions are told of it.
+
+use crdt_core::protocol::GoodbyeCode;
+use sync_server::workspace::{Rescoping, Workspace};
+
+use super::serving::goodbye;
+use super::{Act, Moment, SimServer};
+
+impl SimServer {
+    /// Does an operator's work on the workspace, between two commits.
+    pub(in crate::harness) fn govern<T>(
+        &mut self,
+        at: Moment,
+        work: impl FnOnce(&mut Workspace) -> T,
+    ) -> (T, Vec<Act>) {
+        let mut acts = self.commit(at);
+        let running = self.running.as_mut().expect("an operator speaks to a running server");
+        let done = work(&mut running.workspace);
+        acts.extend(self.announce(at));
+        acts.extend(self.settle_access(at));
+        (done, acts)
+    }
+
+    /// Ends the sessions of those whose rights have changed, after everything that they were to be told, and
+    /// finds scopes again where that is due.
+    pub(super) fn settle_access(&mut self, at: Moment) -> Vec<Act> {
+        let Some(running) = &mut self.running else { return Vec::new() };
+        let aftermath = running.workspace.take_aftermath();
+        let seats = running.served.values().filter_map(|served| served.seat.as_ref());
+        let changed = seats.filter(|seat| aftermath.access_changed.contains(&seat.member));
+        let changed: Vec<_> = changed.map(|seat| seat.replica).collect();
+        let mut acts = Vec::new();
+        if self.is_rescoping() {
+            acts.push(Act::RescopeSoon);
+        }
+        for replica in &aftermath.revoked {
+            let revoked = goodbye(GoodbyeCode::DeviceRevoked, "this device was shut out");
+            acts.extend(self.end(at, replica, revoked));
+        }
+        for replica in &changed {
+            let changed = goodbye(GoodbyeCode::AccessChanged, "what you may see has changed");
+            acts.extend(self.end(at, replica, changed));
+        }
+        acts
+    }
+
+    /// One step of finding scopes again.
+    pub(in crate::harness) fn rescope(&mut self, at: Moment) -> Vec<Act> {
+        let Some(running) = &mut self.running else { return Vec::new() };
+        let step = running.workspace.rescope_step(at.wall);
+        match step.expect("a simulation's storage takes every step") {
+            Rescoping::Idle => Vec::new(),
+            Rescoping::Step { .. } => {
+                let mut acts = self.announce(at);
+                acts.push(Act::RescopeSoon);
+                acts
+            }
+        }
+    }
+
+    /// Whether scopes are still to be found again.
+    #[must_use]
+    pub fn is_rescoping(&self) -> bool {
+        self.running.is_some() && self.read(|tx| tx.next_rescope()).is_some()
+    }
+}

@@ -1,0 +1,94 @@
+//! People, policies and devices as an operator governs them, and what follows for everybody's sessions.
+
+use crdt_core::id::{DeviceId, DocumentId, MemberId};
+pub use sync_server::workspace::MemberChanges;
+use sync_server::workspace::Workspace;
+
+use super::{Device, World};
+
+impl World {
+    /// A world under a policy from its beginning.
+    ///
+    /// # Panics
+    /// When the text is not a policy.
+    #[must_use]
+    pub fn governed(seed: u64, policy: &str) -> Self {
+        let mut world = Self::new(seed);
+        world.put_policy(policy);
+        world
+    }
+
+    /// Adds a person of a role, with territories.
+    pub fn person(&mut self, name: &str, role: &str, territories: &[&str]) -> MemberId {
+        self.members += 1;
+        let member = MemberId::from_source_key("simulated member", &self.members.to_string());
+        self.enlist(member, name, &whoever(role, territories));
+        member
+    }
+
+    /// Adds a person of whom the directory says this.
+    ///
+    /// # Panics
+    /// When the server does not take it.
+    pub fn enlist(&mut self, member: MemberId, name: &str, changes: &MemberChanges) {
+        let now = self.time.true_wall();
+        self.govern(|workspace| workspace.add_member(now, member, name, changes))
+            .expect("the server takes a new member");
+    }
+
+    /// Changes what the directory says of a person.
+    ///
+    /// # Panics
+    /// When the server does not take it.
+    pub fn direct(&mut self, member: MemberId, changes: &MemberChanges) {
+        let now = self.time.true_wall();
+        self.govern(|workspace| workspace.set_member(now, member, changes))
+            .expect("the server takes what the directory says");
+    }
+
+    /// Puts a policy in force.
+    ///
+    /// # Panics
+    /// When the text is not one that can follow the one in force.
+    pub fn put_policy(&mut self, text: &str) {
+        let now = self.time.true_wall();
+        self.govern(|workspace| workspace.set_policy(now, text, "policy.toml"))
+            .expect("the policy can be put in force");
+    }
+
+    /// Shuts a device out.
+    ///
+    /// # Panics
+    /// When the server's storage fails.
+    pub fn revoke(&mut self, device: DeviceId) {
+        let now = self.time.true_wall();
+        self.govern(|workspace| workspace.revoke_device(now, device))
+            .expect("the server stores that a device is shut out");
+    }
+
+    /// Does an operator's work while the server serves.
+    pub fn govern<T>(&mut self, work: impl FnOnce(&mut Workspace) -> T) -> T {
+        let (done, acts) = self.server.govern(self.moment(), work);
+        self.act(acts);
+        done
+    }
+
+    /// Checks that a device holds these documents of the server's and no others, and shows what they say.
+    ///
+    /// # Panics
+    /// When it does not; the message names the table, the record and the field.
+    pub fn assert_shows(&self, device: Device, is_visible: &dyn Fn(&DocumentId) -> bool) {
+        let wanted = self.picture_of_server_where(is_visible);
+        self.assert_pictured(device, &wanted);
+    }
+}
+
+/// A person of a role, with territories.
+#[must_use]
+pub fn whoever(role: &str, territories: &[&str]) -> MemberChanges {
+    MemberChanges {
+        role: Some(role.to_owned()),
+        territories: Some(territories.iter().map(|name| (*name).to_owned()).collect()),
+        ..MemberChanges::default()
+    }
+}
