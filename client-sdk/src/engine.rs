@@ -201,13 +201,7 @@ impl Engine {
                 let job = self.jobs.answered(ours);
                 self.stored(turn, job, &fetch);
             }
-            Input::ReplicaRenewed => {
-                let job = self.jobs.answered(|job| matches!(job, Job::Renewal));
-                if let (Some(_), Phase::Renewing) = (job, &self.phase) {
-                    let until = turn.now + backoff::delay_ms(self.attempt, None, turn.rng);
-                    self.phase = Phase::Waiting { until, wish: Wish::Ours };
-                }
-            }
+            Input::ReplicaRenewed => self.replica_renewed(turn),
             Input::Wiped => {
                 if self.jobs.answered(|job| matches!(job, Job::Wipe)).is_some() {
                     self.phase = Phase::Halted(SyncPhase::Revoked);
@@ -219,17 +213,26 @@ impl Engine {
                     live.outbox_read(batches).iter().for_each(|push| turn.send(push));
                 }
             }
-            Input::StoreFailed(failure) => {
-                if let Some(job) = self.jobs.answered(|_| true) {
-                    if job == Job::Renewal {
-                        self.identity = Identity::Kept;
-                    }
-                    let text = "the device cannot store what comes";
-                    self.hang_up(turn, Some(goodbye(GoodbyeCode::Internal, text)));
-                    self.rest(turn, failure.into());
-                }
-            }
+            Input::StoreFailed(failure) => self.store_failed(turn, failure),
         }
+    }
+
+    fn replica_renewed(&mut self, turn: &mut Turn<'_>) {
+        let job = self.jobs.answered(|job| matches!(job, Job::Renewal));
+        if let (Some(_), Phase::Renewing) = (job, &self.phase) {
+            let until = turn.now + backoff::delay_ms(self.attempt, None, turn.rng);
+            self.phase = Phase::Waiting { until, wish: Wish::Ours };
+        }
+    }
+
+    fn store_failed(&mut self, turn: &mut Turn<'_>, failure: StoreFailure) {
+        let Some(job) = self.jobs.answered(|_| true) else { return };
+        if job == Job::Renewal {
+            self.identity = Identity::Kept;
+        }
+        let text = "the device cannot store what comes";
+        self.hang_up(turn, Some(goodbye(GoodbyeCode::Internal, text)));
+        self.rest(turn, failure.into());
     }
 
     /// What follows from any input: the store's next work, what to show, when to wake.

@@ -73,7 +73,8 @@ pub use config::{
     TokenReason,
 };
 pub use conflict::{Choice, ConflictValue, FieldConflict};
-pub use crdt_core::id::{MemberId, RecordId};
+pub use crdt_core::id::{DeviceId, MemberId, RecordId};
+pub use crdt_core::policy::{Action, Denial, Why};
 pub use crdt_core::record::{Money, Value};
 pub use crdt_core::time::Timestamp;
 pub use dispute::{Dispute, DisputeKind, DisputeReason, Tried};

@@ -107,7 +107,7 @@ pub fn run(seed: u64) -> Counts {
 impl Probes {
     fn begin(seed: u64) -> Self {
         let folder = files::folder();
-        let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9) ^ 0xacce_55);
+        let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9) ^ 0x00ac_ce55);
         // Every other server lets devices catch up by index, in small steps.
         let short = Stride { followed_max: 6, follow: 3, catch_up: 2, burst_bytes: 3_000 };
         let stride = if seed.is_multiple_of(2) { short } else { Stride::default() };

@@ -85,7 +85,7 @@ pub fn run(seed: u64) -> Ran {
 
 impl Workday {
     fn begin(seed: u64) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9) ^ 0x000d_a7);
+        let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9) ^ 0x0000_0da7);
         let policy = sales_with_regions(2);
         let world = World::governed(seed, &policy.to_toml());
         let mut day = Self {

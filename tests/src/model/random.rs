@@ -30,7 +30,7 @@ pub fn policy(rng: &mut StdRng, version: u64) -> Policy {
         let count = rng.random_range(1..6);
         roles.insert(role.to_owned(), (0..count).map(|_| rule(rng)).collect::<Vec<_>>());
     }
-    let default_role = roles.keys().cloned().choose(rng).filter(|_| version % 2 == 0);
+    let default_role = roles.keys().cloned().choose(rng).filter(|_| version.is_multiple_of(2));
     let boss = Rule::new(Those::All, &[Reach::All], &sales::every_act()).everywhere();
     roles.insert(BOSS.to_owned(), vec![boss]);
     let mut regions = BTreeMap::new();
