@@ -26,6 +26,8 @@ use crate::workspaces::{Event, Handle, Seat, Workspaces};
 const TICK: Duration = Duration::from_secs(1);
 /// How long a closed socket is read until the peer has closed too.
 const LINGER: Duration = Duration::from_secs(2);
+/// When to come back with a token that cannot be judged at present, milliseconds.
+const TOKEN_RETRY_MS: u64 = 30_000;
 /// How long a session outlives its token: what the token's verification allows for clocks that differ.
 const EXPIRY_GRACE_MS: i64 = 30_000;
 
@@ -169,14 +171,7 @@ impl Connection {
     /// Who the bearer of a token is, on this device.
     async fn verify(&mut self, token: &str, device: DeviceId) -> Result<Principal, Goodbye> {
         let verified = self.shared.verifier.verify(token, clock::now()).await;
-        let principal = verified.map_err(|error| {
-            let code = if matches!(error, TokenError::Expired { .. }) {
-                GoodbyeCode::TokenExpired
-            } else {
-                GoodbyeCode::Unauthorized
-            };
-            goodbye(code, &error.to_string())
-        })?;
+        let principal = verified.map_err(|error| token_goodbye(&error))?;
         if principal.device.is_some_and(|bound| bound != device) {
             return Err(goodbye(GoodbyeCode::Unauthorized, "the token is for another device"));
         }
@@ -371,6 +366,18 @@ async fn built(
     let (current, page) = done.map_err(|error| StoreError::Backend(error.into()))?;
     *feed = Some(current);
     page
+}
+
+/// What a device is told of a bad token. While an issuer's keys cannot be had, nothing is wrong with it.
+fn token_goodbye(error: &TokenError) -> Goodbye {
+    let text = error.to_string();
+    match error {
+        TokenError::Expired { .. } => goodbye(GoodbyeCode::TokenExpired, &text),
+        error if error.is_temporary() => {
+            Goodbye { code: GoodbyeCode::Busy, text, retry_after_ms: Some(TOKEN_RETRY_MS) }
+        }
+        _ => goodbye(GoodbyeCode::Unauthorized, &text),
+    }
 }
 
 fn goodbye(code: GoodbyeCode, text: &str) -> Goodbye {

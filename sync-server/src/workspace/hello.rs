@@ -185,21 +185,11 @@ fn admit(
         let text = "this database belongs to another member; open one of your own";
         return Ok(Err(refused(GoodbyeCode::ReplicaTaken, text)));
     }
-    let current = hello.lease == Some(row.lease);
-    // A device that never saw its first welcome has no lease yet.
-    let previous = hello.lease == row.previous_lease;
-    if !current && !previous {
-        let text = "this database is a copy of one that has been connected since";
-        return Ok(Err(refused(GoodbyeCode::LeaseOutdated, text)));
-    }
-    // Receipts are dropped once they are stored on the device, and what is stored stays: a device that is
-    // behind a dropped one was put back to an older state.
-    let kept = tx.receipts_after(&row.id, hello.receipt)?.len() as u64;
-    if row.last_receipt.saturating_sub(hello.receipt) > kept {
-        let text = "this database is older than what it has acknowledged";
-        return Ok(Err(refused(GoodbyeCode::LeaseOutdated, text)));
+    if let Err((code, text)) = holds_lease(tx, &row, hello)? {
+        return Ok(Err(refused(code, text)));
     }
     // What the device knows came with the lease that it shows.
+    let current = hello.lease == Some(row.lease);
     let known = if current { row.scopes.clone() } else { row.previous_scopes.clone() };
     let row = ReplicaRow {
         lease: new_lease,
@@ -214,6 +204,27 @@ fn admit(
         ..row
     };
     Ok(Ok((row, claimed(tx, member, hello, known)?)))
+}
+
+/// Whether this is the database file that was connected last, as it was then.
+fn holds_lease(
+    tx: &dyn Read,
+    row: &ReplicaRow,
+    hello: &Hello,
+) -> Result<Result<(), (GoodbyeCode, &'static str)>, StoreError> {
+    // A device that never saw its first welcome has no lease yet.
+    if hello.lease != Some(row.lease) && hello.lease != row.previous_lease {
+        let text = "this database is a copy of one that has been connected since";
+        return Ok(Err((GoodbyeCode::LeaseOutdated, text)));
+    }
+    // Receipts are dropped once they are stored on the device, and what is stored stays: a device that is
+    // behind a dropped one was put back to an older state.
+    let kept = tx.receipts_after(&row.id, hello.receipt)?.len() as u64;
+    if row.last_receipt.saturating_sub(hello.receipt) > kept {
+        let text = "this database is older than what it has acknowledged";
+        return Ok(Err((GoodbyeCode::LeaseOutdated, text)));
+    }
+    Ok(Ok(()))
 }
 
 /// What the device knows, with what it says that it holds and that its member was granted once. So a copy

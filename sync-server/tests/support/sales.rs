@@ -1,6 +1,6 @@
 //! A sales organisation: one member of each role, two territories, and devices for them.
 
-use crdt_core::id::{DocumentId, MemberId, RecordId};
+use crdt_core::id::{DocumentId, RecordId};
 use crdt_core::protocol::{Batch, DocumentChanges, DocumentRef, Identity, Outcome, Refusal};
 use crdt_core::record::{Cells, Edit, Scalar, Value, hydrate};
 use crdt_core::schema::Schema;
@@ -97,8 +97,4 @@ pub fn values(
     let id = DocumentId { record, section: section.parse().unwrap() };
     let cells: Cells = world.cells(&id).unwrap_or_default();
     hydrate(&cells, Schema::builtin().entity(entity).unwrap())
-}
-
-pub fn someone(n: u8) -> MemberId {
-    member(n)
 }

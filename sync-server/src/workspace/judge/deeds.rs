@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crdt_core::id::{DocumentId, MemberId, RecordId};
-use crdt_core::policy::{Deed, Denial, Route, RuleId, Standing, Why};
+use crdt_core::id::{DocumentId, MemberId, RecordId, Section};
+use crdt_core::policy::{Action, Ask, Deed, Denial, Route, RuleId, Standing, Why};
 use crdt_core::protocol::Refusal;
 use crdt_core::record::{Cells, Live, Reason, Scalar};
 
@@ -50,7 +50,7 @@ impl Desk<'_> {
             return Ok(judged);
         }
         check_creators(submitted, &sights, tried)?;
-        let deeds = self.deeds(tx, sights, tried, &judged.routes)?;
+        let deeds = self.deeds(tx, who, sights, tried, &judged.routes)?;
         let mut denied = Vec::new();
         for (record, deed) in deeds {
             match self.rules.policy.judge(who, &deed) {
@@ -78,12 +78,14 @@ impl Desk<'_> {
     fn deeds(
         &mut self,
         tx: &dyn Read,
+        who: &Standing,
         sights: Sights,
         tried: &Tried,
         routes: &BTreeMap<RecordId, Route>,
     ) -> Result<BTreeMap<RecordId, Deed>, Stop> {
         let policy = &self.rules.policy;
         let mut deeds: BTreeMap<RecordId, Deed> = BTreeMap::new();
+        let mut merged_into = Vec::new();
         for (record, sight) in sights {
             let before = match sight {
                 Sight::Seen(placement) => Some(placement),
@@ -96,7 +98,13 @@ impl Desk<'_> {
                 Some(before) if stored.as_ref() == Some(route) => before.clone(),
                 _ => self.routes.place_with(tx, policy, route, routes)?,
             };
+            let was = stored.as_ref().and_then(|stored| stored.merged_into);
+            let merged = route.merged_into.filter(|target| was != Some(*target));
+            merged_into.extend(merged.map(|target| (record, target, route.entity.clone())));
             deeds.insert(record, Deed::new(route.entity.clone(), before, after));
+        }
+        for (record, target, entity) in merged_into {
+            self.merge_into(tx, who, (record, target, &entity), &mut deeds)?;
         }
         for (id, draft) in &tried.documents {
             let Some(entity) = self.rules.schema.entity(&draft.entity) else { continue };
@@ -106,6 +114,39 @@ impl Desk<'_> {
             }
         }
         Ok(deeds)
+    }
+
+    /// A merger is a deed on the record that survives as well: it takes in what hangs on the other. Both are
+    /// of one entity.
+    fn merge_into(
+        &mut self,
+        tx: &dyn Read,
+        who: &Standing,
+        (record, target, entity): (RecordId, RecordId, &str),
+        deeds: &mut BTreeMap<RecordId, Deed>,
+    ) -> Result<(), Stop> {
+        if let Some(deed) = deeds.get_mut(&target) {
+            deed.merges = true;
+        } else {
+            let unseen = || refused(&DocumentId::main(record), Reason::OutOfScope);
+            let route = self.routes.get(tx, &target)?.ok_or_else(unseen)?;
+            let policy = &self.rules.policy;
+            let place = self.routes.place(tx, policy, &route)?;
+            let section = Section::main();
+            let (action, entity) = (Action::Read, route.entity.as_str());
+            let read = Ask { action, entity, section: &section, field: None, placement: &place };
+            if !policy.decide(who, &read).is_allowed() {
+                return Err(unseen());
+            }
+            let mut deed = Deed::new(route.entity, Some(place.clone()), place);
+            deed.merges = true;
+            deeds.insert(target, deed);
+        }
+        if deeds.get(&target).is_some_and(|deed| deed.entity == entity) {
+            return Ok(());
+        }
+        let field = "$merged_into".to_owned();
+        Err(refused(&DocumentId::main(record), Reason::WrongOperation { field }))
     }
 
     /// What the sender is told of a denial.

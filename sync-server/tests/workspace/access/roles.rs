@@ -54,6 +54,34 @@ fn a_rep_may_not_move_a_record_nor_write_outside_the_territory() {
 }
 
 #[test]
+fn a_merger_needs_both_records_and_both_of_one_entity() {
+    let mut world = office();
+    let mut admin = device(&mut world, ADMIN);
+    let west = account(&mut world, &mut admin, "west");
+    let other = account(&mut world, &mut admin, "west");
+    let east = account(&mut world, &mut admin, "east");
+    let mut manager = device(&mut world, MANAGER_WEST);
+    let unknown = member(99).into();
+    let contact = {
+        let (contact, batch) = manager.create("contact", &[put("last_name", "Ada")]);
+        world.accept(&mut manager, batch);
+        contact
+    };
+    let refused = [(east, "out_of_scope"), (unknown, "out_of_scope"), (contact, "wrong_operation")];
+    for (n, (target, code)) in (20..).zip(refused) {
+        let mut manager = world.device_of(n, member(MANAGER_WEST));
+        world.sync(&mut manager);
+        let batch = manager.edit(west, &[reference("$merged_into", target)]);
+        assert_eq!(codes(&mut world, &mut manager, batch), [code]);
+    }
+    let mut rep = device(&mut world, REP_WEST);
+    let batch = rep.edit(west, &[reference("$merged_into", other)]);
+    assert_eq!(codes(&mut world, &mut rep, batch), ["forbidden"]);
+    let batch = manager.edit(west, &[reference("$merged_into", other)]);
+    world.accept(&mut manager, batch);
+}
+
+#[test]
 fn a_rep_has_no_finance_section_and_a_manager_has() {
     let mut world = office();
     let mut admin = device(&mut world, ADMIN);

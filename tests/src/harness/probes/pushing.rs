@@ -208,8 +208,13 @@ impl Probes {
         let part = Part::of(record.id, Section::main(), &record.entity).put("$merged_into", value);
         let mut change = self.change(&record, &record, &[]);
         change.merges = true;
+        // What hangs on the record comes to hang on the one that is left: that one is merged as well.
+        let left = self.model.records[&survivor].clone();
+        let mut taking_in = self.change(&left, &left, &[]);
+        taking_in.merges = true;
+        let changes = vec![change, taking_in];
         let kind = word(Act::Merge).to_owned();
-        Try { kind, parts: vec![part], changes: vec![change], after: vec![after], deleted: None }
+        Try { kind, parts: vec![part], changes, after: vec![after], deleted: None }
     }
 
     /// What parts do to a record that exists, in the model's words.
