@@ -3,6 +3,7 @@
 
 mod access;
 mod disputes;
+mod kept;
 mod maintenance;
 mod sync;
 
@@ -34,6 +35,7 @@ use crate::transaction::Transaction;
 pub(crate) use access::{Access, Judged};
 pub use access::{NotKnown, Permission};
 pub use disputes::DisputeWatch;
+pub use kept::KeptEdit;
 pub use sync::WelcomeApplied;
 
 /// An open database file. Clones share it.

@@ -66,7 +66,7 @@ mod undo;
 mod unsent;
 
 pub use accounting::{Accounting, Whereabouts};
-pub use client::{Client, DisputeWatch, NotKnown, Permission, WelcomeApplied};
+pub use client::{Client, DisputeWatch, KeptEdit, NotKnown, Permission, WelcomeApplied};
 pub use clock::{Clock, SystemClock};
 pub use config::{
     Config, Entropy, SeededEntropy, StaticToken, SystemEntropy, TokenProvider, TokenProviderError,

@@ -198,6 +198,44 @@ fn who_gets_a_territory_back_gets_its_records_whole_and_their_edits_are_offered(
 }
 
 #[test]
+fn a_manager_takes_over_what_somebody_tried_too_late_or_turns_it_down() {
+    let mut cast = cast(8_350);
+    let (first, second) = (cast.account("Hooli"), cast.account("Initech"));
+    let Cast { world, ann, max, rep, .. } = &mut cast;
+    let (ann, max, rep) = (*ann, *max, *rep);
+    world.settle();
+    world.offline(ann);
+    for account in [first, second] {
+        let late = Edits::new().set("country", "Late").increment("visits", 4).add("tags", "vip");
+        world.update(ann, account, late.set_text("notes", "Met Ada."));
+    }
+    world.direct(rep, &whoever("rep", &[]));
+    world.settle_others(ann);
+    world.online(ann);
+    world.settle();
+    let client = world.at(max).client().clone();
+    let kept = client.kept_edits().unwrap();
+    let of = |record| kept.iter().find(|kept| kept.record == record).unwrap().clone();
+    let (taken, turned_down) = (of(first), of(second));
+    assert_eq!((taken.author, kept.len()), (Some(rep), 2));
+    client.accept_kept(taken.id).unwrap();
+    client.dismiss_kept(turned_down.id).unwrap();
+    assert!(client.accept_kept(turned_down.id).is_err(), "it is decided");
+    assert!(client.dismiss_kept(first).is_err(), "an account is no kept edit");
+    assert_eq!(client.kept_edits().unwrap(), []);
+    world.settle();
+    assert_eq!(world.disputes(max), []);
+    let accepted = world.see(max, first);
+    assert_eq!(accepted.text("country"), Some("Late"));
+    assert_eq!(
+        (accepted.int("visits"), accepted.members("tags")),
+        (Some(4), &["vip".to_owned()][..])
+    );
+    assert_eq!(accepted.text("notes"), Some("Met Ada."));
+    assert_eq!(world.see(max, second).text("country"), None);
+}
+
+#[test]
 fn an_account_that_moves_while_its_rep_is_offline_takes_its_children_along() {
     let mut cast = cast(8_400);
     let account = cast.account("Hooli");
