@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
-use client_sdk::{Client, Edits, Paging};
+use anyhow::Result;
+use client_sdk::{Client, Paging};
 use crdt_core::id::RecordId;
 use crdt_core::record::Value;
 use serde::Serialize;
@@ -123,8 +123,6 @@ pub struct KeptEdit {
     pub id: RecordId,
     /// The record that it was meant for.
     pub record: RecordId,
-    /// The fields that were tried, in their plain spelling.
-    pub tried: serde_json::Map<String, serde_json::Value>,
 }
 
 impl RefusedOnDevice {
@@ -273,42 +271,30 @@ impl Access {
     }
 }
 
-/// The open edits that the server keeps, as a device shows them.
+/// The edits that the server keeps, open or decided, as a device shows them.
 ///
 /// # Errors
 /// When the device cannot be read.
 pub fn kept_edits(client: &Client) -> Result<Vec<KeptEdit>> {
-    let sql =
-        "SELECT \"_id\", \"record\", \"tried\" FROM \"kept_edit\" ORDER BY \"edited_at\", \"_id\"";
+    let sql = "SELECT \"_id\", \"record\" FROM \"kept_edit\" ORDER BY \"edited_at\", \"_id\"";
     let rows = client.query(sql, &[], Paging::default())?;
     let kept = rows.rows.iter().map(|row| {
-        let [Value::Bytes(id), Value::Bytes(record), tried] = &row[..] else {
+        let [Value::Bytes(id), Value::Bytes(record)] = &row[..] else {
             anyhow::bail!("a kept edit has no id or no record");
         };
-        let tried = tried.as_str().map_or(Ok(serde_json::Map::new()), serde_json::from_str);
-        Ok(KeptEdit {
-            id: RecordId::try_from(id.as_slice())?,
-            record: RecordId::try_from(record.as_slice())?,
-            tried: tried.context("reading what was tried")?,
-        })
+        let record = RecordId::try_from(record.as_slice())?;
+        Ok(KeptEdit { id: RecordId::try_from(id.as_slice())?, record })
     });
     kept.collect()
 }
 
-/// A manager takes the kept edits over: writes what was tried, and closes them.
+/// A manager takes over what waits for a decision.
 ///
 /// # Errors
 /// When the manager's device refuses.
 pub fn take_over(manager: &Device) -> Result<()> {
-    for edit in kept_edits(&manager.client)? {
-        let edits = edit.tried.iter().filter_map(|(field, value)| Some((field, value.as_str()?)));
-        let edits = edits.fold(Edits::new(), |edits, (field, value)| edits.set(field, value));
-        let decided =
-            Edits::new().set("status", "accepted").set("decided_by", manager.person.member);
-        manager.client.transaction(|tx| {
-            tx.update(edit.record, edits)?;
-            tx.update(edit.id, decided)
-        })?;
+    for edit in manager.client.kept_edits()? {
+        manager.client.accept_kept(edit.id)?;
     }
     Ok(())
 }
