@@ -106,6 +106,12 @@ impl Probes {
                 *if by_number { &mut unknown } else { &mut hidden } = true;
             }
         }
+        for after in &tried.after {
+            let before = self.model.records.get(&after.id).and_then(|record| record.merged_into);
+            let left = after.merged_into.filter(|left| before != Some(*left));
+            let left = left.and_then(|left| self.model.records.get(&left));
+            unknown |= left.is_some_and(|left| !self.model.sees(who, left, "main"));
+        }
         let fits = |reason: &Refusal| match reason.code.as_str() {
             "out_of_scope" => unknown && reason.field.is_none() && reason.rule.is_none(),
             "forbidden" => hidden || !unknown,
@@ -212,7 +218,8 @@ impl Probes {
         let left = self.model.records[&survivor].clone();
         let mut taking_in = self.change(&left, &left, &[]);
         taking_in.merges = true;
-        let changes = vec![change, taking_in];
+        let mut changes = vec![change];
+        changes.extend((record.merged_into != Some(survivor)).then_some(taking_in));
         let kind = word(Act::Merge).to_owned();
         Try { kind, parts: vec![part], changes, after: vec![after], deleted: None }
     }
