@@ -9,6 +9,7 @@ pub(crate) mod export;
 mod fault;
 pub(crate) mod fold;
 pub(crate) mod incoming;
+pub(crate) mod kept;
 mod lock;
 pub(crate) mod meta;
 mod migrate;

@@ -100,6 +100,8 @@ fn a_refused_token_is_asked_for_anew_once_and_then_stops_sync_and_nothing_else()
         let goodbye = Goodbye { code, text: "a forged token".into(), retry_after_ms: None };
         // As the real server does: it closes behind its goodbye.
         say(&mut peer, &Message::Goodbye(goodbye)).await;
+        drop(peer.close(None).await);
+        until_closed(&mut peer).await;
     });
     let wallet = Wallet::default();
     wallet.0.lock().unwrap().0 = vec!["worse", "bad"];

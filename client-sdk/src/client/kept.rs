@@ -13,8 +13,8 @@ use super::Client;
 use crate::edits::Edits;
 use crate::error::{EditError, QueryError};
 use crate::plain::from_plain;
-use crate::query::Paging;
 use crate::record::Record;
+use crate::store;
 use crate::transaction::Transaction;
 
 /// An edit that was refused since its record had moved, and waits for a decision.
@@ -45,14 +45,8 @@ impl Client {
         if self.schema().entity(ENTITY).is_none() {
             return Ok(Vec::new());
         }
-        let sql = "SELECT _id FROM kept_edit WHERE status = 'open' ORDER BY edited_at, _id";
-        let rows = self.query(sql, &[], Paging::default())?;
         let mut kept = Vec::new();
-        let id = |row: &Vec<Value>| match row.first()? {
-            Value::Bytes(bytes) => RecordId::try_from(&bytes[..]).ok(),
-            _ => None,
-        };
-        for id in rows.rows.iter().filter_map(id) {
+        for id in self.read(store::kept::open)? {
             kept.extend(self.get(id)?.and_then(|record| KeptEdit::of(&record)));
         }
         Ok(kept)
