@@ -11,8 +11,8 @@ use client_sdk::{
 };
 use crdt_core::id::{Epoch, Lease};
 use crdt_core::protocol::{
-    AcceptedDocument, Batch, Cursor, DocumentRef, Message, Outcome, Page,
-    PageParts, PeerLimits, Receipt, ScopeCursor, VERSIONS, Welcome, decode_frame, encode_frame,
+    AcceptedDocument, Batch, Cursor, DocumentRef, Message, Outcome, Page, PageParts, PeerLimits,
+    Receipt, ScopeCursor, VERSIONS, Welcome, decode_frame, encode_frame,
 };
 use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
@@ -228,8 +228,6 @@ async fn hear(peer: &mut Peer) -> Option<Message> {
 /// The client may have left meanwhile, which `hear` will notice.
 async fn say(peer: &mut Peer, message: &Message) {
     drop(peer.send(tungstenite::Message::binary(encode_frame(message))).await);
-}
-
 }
 
 /// Serves so many connections on a thread of its own; gives the address.
