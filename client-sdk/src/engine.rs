@@ -186,7 +186,11 @@ impl Engine {
                     self.rest(turn, Ending::broken(text));
                 }
             }
-            Input::Tick => self.tick(turn),
+            Input::Tick => {
+                // A clock in coarse steps may let it ring early: then it is set again.
+                self.wake_at = None;
+                self.tick(turn);
+            }
             Input::HelloReady(hello) => self.hello_ready(turn, hello),
             Input::WelcomeStored { cursor, exceptions, fetch } => {
                 let standing = Standing::new(cursor, exceptions);

@@ -11,8 +11,8 @@ use client_sdk::{
 };
 use crdt_core::id::{Epoch, Lease};
 use crdt_core::protocol::{
-    AcceptedDocument, Batch, Cursor, DocumentRef, Message, Outcome, Page, PageParts, PeerLimits,
-    Receipt, ScopeCursor, VERSIONS, Welcome, decode_frame, encode_frame,
+    AcceptedDocument, Batch, Cursor, DocumentRef, Goodbye, GoodbyeCode, Message, Outcome, Page,
+    PageParts, PeerLimits, Receipt, ScopeCursor, VERSIONS, Welcome, decode_frame, encode_frame,
 };
 use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
@@ -90,6 +90,27 @@ impl TokenProvider for Wallet {
         let token = wallet.0.pop().map(str::to_owned);
         Box::pin(async { Ok(token) })
     }
+}
+
+#[test]
+fn a_refused_token_is_asked_for_anew_once_and_then_stops_sync_and_nothing_else() {
+    let folder = TempDir::new().unwrap();
+    let (url, served) = serve(2, |mut peer, _| async move {
+        let code = GoodbyeCode::Unauthorized;
+        let goodbye = Goodbye { code, text: "a forged token".into(), retry_after_ms: None };
+        say(&mut peer, &Message::Goodbye(goodbye)).await;
+        until_closed(&mut peer).await;
+    });
+    let wallet = Wallet::default();
+    wallet.0.lock().unwrap().0 = vec!["worse", "bad"];
+    let config = Config::new(folder.path().join("fieldbook.db"), "acme", ada());
+    let client = Client::open(config.server(url, wallet.clone())).unwrap();
+    let error = client.sync_once(PATIENCE).unwrap_err();
+    assert_eq!((error.kind, error.text.as_str()), (SyncErrorKind::SignIn, "a forged token"));
+    served.join().unwrap();
+    assert_eq!(wallet.0.lock().unwrap().1, [TokenReason::Start, TokenReason::Refused]);
+    account(&client, "Acme");
+    assert_eq!(client.unsent().unwrap().batches, 1);
 }
 
 #[test]
@@ -228,6 +249,10 @@ async fn hear(peer: &mut Peer) -> Option<Message> {
 /// The client may have left meanwhile, which `hear` will notice.
 async fn say(peer: &mut Peer, message: &Message) {
     drop(peer.send(tungstenite::Message::binary(encode_frame(message))).await);
+}
+
+async fn until_closed(peer: &mut Peer) {
+    while hear(peer).await.is_some() {}
 }
 
 /// Serves so many connections on a thread of its own; gives the address.

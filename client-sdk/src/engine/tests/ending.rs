@@ -28,6 +28,19 @@ fn attempts_that_fail_wait_longer_and_longer_up_to_a_minute() {
 }
 
 #[test]
+fn an_alarm_that_rings_early_is_set_again_and_no_attempt_is_missed() {
+    let mut rig = Rig::live(1);
+    rig.give(Input::Disconnected(rig.connection(), "cut".into()));
+    let at = rig.engine.wake_at.expect("there is another attempt");
+    rig.now = at - 1;
+    rig.outward.clear();
+    rig.give(Input::Tick);
+    assert_eq!(rig.outward, [Outward::WakeAt(at)]);
+    rig.pass(1);
+    assert!(rig.outward.contains(&Outward::FetchToken));
+}
+
+#[test]
 fn a_page_that_catches_up_or_a_stable_minute_makes_the_next_wait_short() {
     for good in [true, false] {
         let mut rig = Rig::live(1);
