@@ -22,6 +22,7 @@ use rand::RngCore as _;
 use crate::audit::{Act, append_act, sha256};
 use crate::clock;
 use crate::config::ServerConfig;
+use crate::ledger::Ledger;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{self, StoreError};
 use crate::workspace::Workspace;
@@ -163,7 +164,10 @@ pub fn ask(
         ),
         error => error.into(),
     })?;
-    let mut workspace = Workspace::open(Arc::new(opened), peer_limits(config))?;
+    let ledger = Ledger::path(&config.data_dir, &call.workspace);
+    let ledger = Ledger::open(&ledger).map_err(StoreError::from)?;
+    let opened = Workspace::open(Arc::new(opened), peer_limits(config))?;
+    let mut workspace = opened.with_ledger(clock::now(), ledger)?;
     perform(&mut workspace, clock::now(), call.request)
 }
 

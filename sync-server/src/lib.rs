@@ -15,6 +15,7 @@ pub mod connection;
 pub mod failpoint;
 pub mod http;
 pub mod identity;
+pub mod ledger;
 pub mod server;
 pub mod session;
 pub mod store;

@@ -38,6 +38,9 @@ pub enum StoreError {
     /// Another process has the workspace open.
     #[error("another server has this workspace open")]
     InUse,
+    /// The ledger beside the storage.
+    #[error(transparent)]
+    Ledger(#[from] crate::ledger::LedgerError),
     /// Anything else that the database reports.
     #[error("the workspace's storage failed")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),

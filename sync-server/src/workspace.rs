@@ -16,6 +16,7 @@ mod judge;
 mod kept;
 mod members;
 mod policy;
+mod replay;
 mod rescope;
 mod routes;
 
@@ -28,6 +29,7 @@ use crdt_core::policy::{Policy, PolicyProblems};
 use crdt_core::protocol::{Batch, Outcome, PeerLimits, Receipt};
 use crdt_core::schema::Schema;
 
+use crate::ledger::Ledger;
 use crate::store::access::MemberRow;
 use crate::store::{self, Store, StoreError};
 use budget::Budget;
@@ -47,6 +49,8 @@ pub use rescope::{RECORDS_PER_STEP, Rescoping};
 /// A workspace in force.
 pub struct Workspace {
     store: Arc<dyn Store>,
+    /// What outlives a restore; without it, nothing does.
+    ledger: Option<Ledger>,
     rules: Rules,
     limits: PeerLimits,
     /// How often each member's changes had their document loaded within the last minute.
@@ -119,7 +123,8 @@ pub enum OpenError {
 }
 
 impl Workspace {
-    /// Opens a workspace on its storage.
+    /// Opens a workspace on its storage. [`Workspace::with_ledger`] gives it its ledger, before anybody is
+    /// served.
     ///
     /// # Errors
     /// When the storage fails, or its schema or policy does not parse.
@@ -137,6 +142,7 @@ impl Workspace {
         let server = directory::server_replica(log.epoch);
         Ok(Self {
             store,
+            ledger: None,
             rules: Rules { schema: Arc::new(schema), policy, directory, server },
             limits,
             slow_doors: Budget::new(limits::SLOW_DOORS_PER_MINUTE, 60_000),

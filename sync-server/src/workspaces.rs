@@ -12,7 +12,9 @@ use crdt_core::id::is_name;
 use crdt_core::protocol::PeerLimits;
 use tokio::sync::{mpsc, watch};
 
+use crate::clock;
 use crate::identity::accounts::Stores;
+use crate::ledger::Ledger;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -66,7 +68,10 @@ impl Workspaces {
         }
         let path = Self::path(&self.directory, name);
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, self.options)?);
+        let ledger =
+            Ledger::open(&Ledger::path(&self.directory, name)).map_err(StoreError::from)?;
         let workspace = Workspace::open(Arc::clone(&store), self.limits)?;
+        let workspace = workspace.with_ledger(clock::now(), ledger)?;
         let (commands, inbox) = mpsc::channel(INBOX);
         let (head_sender, head) = watch::channel(workspace.head()?);
         let metrics = self.metrics.clone();

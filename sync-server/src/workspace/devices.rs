@@ -7,6 +7,7 @@ use crdt_core::time::Timestamp;
 
 use super::Workspace;
 use crate::audit::{self, Act};
+use crate::ledger::LedgerEntry;
 use crate::store::{self, StoreError};
 
 /// A replica and the device that it was last seen on.
@@ -56,12 +57,15 @@ impl Workspace {
     /// out as well.
     ///
     /// # Errors
-    /// When the storage fails.
+    /// When the ledger or the storage fails. Once it is on the ledger, the next start does the rest.
     pub fn revoke_device(
         &mut self,
         now: Timestamp,
         device: DeviceId,
     ) -> Result<BTreeSet<ReplicaId>, StoreError> {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.append(LedgerEntry::Revoked { device, at: now })?;
+        }
         let replicas = store::write(&*self.store, |tx| {
             tx.revoke(&device, now)?;
             audit::append_act(tx, now, Act::DeviceRevoked { device })?;

@@ -7,7 +7,7 @@ use crdt_core::time::Timestamp;
 use sync_server::store::sqlite::{SqliteOptions, SqliteStore};
 use sync_server::store::{ReplicaRow, Store, write};
 
-use crate::operator::Operator;
+use crate::operator::{Operator, WORKSPACE};
 
 /// A replica that was here before the server was started, as its row says.
 fn was_here(operator: &Operator, member: &str, n: u8) {
@@ -64,4 +64,33 @@ fn a_device_that_was_never_here_is_not_taken_for_one_that_is_shut_out() {
         assert_eq!(error.status, 2);
         assert!(error.err.contains("32 hexadecimal digits"), "{error:?}");
     }
+}
+
+#[test]
+fn a_device_that_was_shut_out_stays_out_when_an_older_copy_of_the_workspace_is_put_back() {
+    let operator = Operator::with_workspace();
+    let ada = operator.add("Ada", "admin");
+    was_here(&operator, &ada, 1);
+    let older = std::fs::read(operator.database()).unwrap();
+    let device = DeviceId([1; 16]).to_string();
+    operator.on(&["device", "revoke", &device]).ok();
+
+    std::fs::write(operator.database(), older).unwrap();
+    assert_eq!(operator.json(&["device", "list"])[0]["revoked"], true);
+    let audit = operator.on(&["audit", "export"]).ok();
+    assert!(audit.contains("device_revoked") && audit.contains(&device), "{audit}");
+}
+
+#[test]
+fn a_workspace_whose_ledger_is_damaged_is_not_opened() {
+    let operator = Operator::with_workspace();
+    let ada = operator.add("Ada", "admin");
+    was_here(&operator, &ada, 1);
+    operator.on(&["device", "revoke", &DeviceId([1; 16]).to_string()]).ok();
+    let ledger = operator.data().join("ledgers").join(format!("{WORKSPACE}.ledger"));
+    let mut bytes = std::fs::read(&ledger).unwrap();
+    bytes[3] ^= 1;
+    std::fs::write(&ledger, bytes).unwrap();
+    let error = operator.on(&["device", "list"]).machine_error();
+    assert!(error.contains("field.ledger is damaged at byte 0"), "{error}");
 }
