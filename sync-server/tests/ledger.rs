@@ -11,7 +11,7 @@ use uuid::Uuid;
 const ENTRY: usize = 64;
 
 fn erased(n: u8) -> LedgerEntry {
-    let by = (n % 2 == 0).then_some(MemberId(Uuid::from_bytes([0xee; 16])));
+    let by = (n.is_multiple_of(2)).then_some(MemberId(Uuid::from_bytes([0xee; 16])));
     let at = Timestamp::from_millis(1_000 + i64::from(n));
     LedgerEntry::Erased { record: RecordId(Uuid::from_bytes([n; 16])), at, by }
 }
