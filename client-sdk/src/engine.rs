@@ -301,6 +301,13 @@ impl Engine {
                 pulse.doubt(turn.now);
                 turn.outward(Outward::Ping);
             }
+            // What hangs since before the network changed would use up the time that it is there.
+            (Nudge::Network, Phase::Connecting { deadline, .. })
+                if *deadline < turn.now + CONNECT_MS_MAX - HANGING_MS =>
+            {
+                self.hang_up(turn, None);
+                self.attempt_now(turn);
+            }
             (Nudge::Network, Phase::Waiting { wish: Wish::Ours, .. })
             | (Nudge::Asked, Phase::Waiting { .. }) => self.attempt_now(turn),
             (
@@ -463,5 +470,7 @@ fn goodbye(code: GoodbyeCode, text: &str) -> Goodbye {
 const TOKEN_MS_MAX: u64 = 30_000;
 /// How long a connection may take, milliseconds; the driver gives up after ten seconds by itself.
 const CONNECT_MS_MAX: u64 = 15_000;
+/// An attempt that is older than this when the network changes is given up for a new one, milliseconds.
+const HANGING_MS: u64 = 2_000;
 /// From the connection to the welcome, milliseconds.
 const WELCOME_MS_MAX: u64 = 20_000;

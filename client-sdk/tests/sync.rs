@@ -114,6 +114,31 @@ fn a_refused_token_is_asked_for_anew_once_and_then_stops_sync_and_nothing_else()
 }
 
 #[test]
+fn an_app_too_old_for_its_server_keeps_its_edits_and_exports_them() {
+    let folder = TempDir::new().unwrap();
+    let (url, served) = serve(1, |mut peer, _| async move {
+        let text = "update the app".into();
+        let goodbye = Goodbye { code: GoodbyeCode::Version, text, retry_after_ms: None };
+        say(&mut peer, &Message::Goodbye(goodbye)).await;
+        until_closed(&mut peer).await;
+    });
+    let client = open(&folder, &url);
+    account(&client, "Acme");
+    let error = client.sync_once(PATIENCE).unwrap_err();
+    assert_eq!(
+        (error.kind, error.text.as_str()),
+        (SyncErrorKind::UpgradeRequired, "update the app")
+    );
+    served.join().unwrap();
+    account(&client, "Globex");
+    assert_eq!(client.unsent().unwrap().batches, 2);
+    let path = folder.path().join("unsent.json");
+    client.export_unsent(&path).unwrap();
+    let exported = std::fs::read_to_string(path).unwrap();
+    assert!(exported.contains("Acme") && exported.contains("Globex"), "{exported}");
+}
+
+#[test]
 fn nobody_signed_in_is_no_reason_to_ask_a_server() {
     let folder = TempDir::new().unwrap();
     let config = Config::new(folder.path().join("fieldbook.db"), "acme", ada());

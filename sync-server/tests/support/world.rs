@@ -160,6 +160,14 @@ impl World {
     }
 
     pub fn commit(&mut self, batches: &[(&Device, Batch)]) -> Result<Committed, StoreError> {
+        self.commit_at(Self::now(), batches)
+    }
+
+    pub fn commit_at(
+        &mut self,
+        now: Timestamp,
+        batches: &[(&Device, Batch)],
+    ) -> Result<Committed, StoreError> {
         let submitted: Vec<Submitted> = batches
             .iter()
             .map(|(device, batch)| Submitted {
@@ -168,7 +176,7 @@ impl World {
                 batch: batch.clone(),
             })
             .collect();
-        self.workspace.commit(Self::now(), &submitted)
+        self.workspace.commit(now, &submitted)
     }
 
     /// Commits one batch; the device stores the receipt.

@@ -32,6 +32,31 @@ fn batches_take_positions_in_their_order_and_documents_get_numbers() {
 }
 
 #[test]
+fn positions_follow_the_commits_whatever_the_servers_clock_says() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let mut world = World::new();
+    let mut device = world.device(1);
+    // A day back: the edits' own times are then a day ahead of the server's, and have to wait.
+    for (days, accepted) in [(0, 1), (1, 1), (0, 1), (-1, 0), (0, 1)] {
+        let head = world.head();
+        let (_, batch) = device.create("contact", &[put("last_name", "Ada")]);
+        let now = World::now().plus_millis(days * DAY_MS);
+        let committed = world.commit_at(now, &[(&device, batch)]).unwrap();
+        assert_eq!((committed.head, committed.accepted), (head + accepted, accepted), "{days}");
+        let (_, receipt) = &committed.receipts[0];
+        match &receipt.outcome {
+            Outcome::Refused { reasons } => assert_eq!(reasons[0].code, "clock_ahead"),
+            Outcome::Accepted { position, .. } => assert_eq!(*position, head + 1),
+            other => panic!("a new batch is not {other:?}"),
+        }
+        device.received(receipt);
+    }
+    let mut reader = world.device(2);
+    world.sync(&mut reader);
+    world.assert_same(&reader);
+}
+
+#[test]
 fn edits_that_did_not_see_each_other_take_the_fast_door_and_conflict() {
     let mut world = World::new();
     let (mut one, mut two) = (world.device(1), world.device(2));

@@ -28,6 +28,26 @@ fn attempts_that_fail_wait_longer_and_longer_up_to_a_minute() {
 }
 
 #[test]
+fn an_attempt_that_hangs_is_made_anew_when_the_network_changes() {
+    let mut rig = Rig::new(1);
+    rig.give(Input::Start);
+    rig.give(Input::TokenReady(Ok("token".into())));
+    let first = rig.connection();
+    rig.outward.clear();
+    rig.pass(1_000);
+    rig.give(Input::Nudge(Nudge::Network));
+    assert_eq!(rig.outward, [], "a young attempt may come from the new network");
+    rig.pass(5_000);
+    rig.give(Input::Nudge(Nudge::Network));
+    assert!(rig.outward.contains(&Outward::Disconnect { goodbye: None }));
+    rig.give(Input::TokenReady(Ok("token".into())));
+    assert_ne!(rig.connection(), first);
+    // The old attempt's outcome is nobody's business any more.
+    rig.give(Input::Connected(first));
+    assert!(rig.sent().is_empty());
+}
+
+#[test]
 fn an_alarm_that_rings_early_is_set_again_and_no_attempt_is_missed() {
     let mut rig = Rig::live(1);
     rig.give(Input::Disconnected(rig.connection(), "cut".into()));
