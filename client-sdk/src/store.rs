@@ -19,6 +19,7 @@ pub(crate) mod projection;
 pub(crate) mod reader;
 pub(crate) mod rebase;
 pub(crate) mod receipts;
+pub(crate) mod recovery;
 pub(crate) mod restamp;
 pub(crate) mod scope;
 pub(crate) mod search;
@@ -289,6 +290,7 @@ fn new_meta(config: &Config) -> Meta {
         clock: None,
         policy_version: 0,
         backed_up_to: 0,
+        left: 0,
     }
 }
 

@@ -7,7 +7,7 @@ use crdt_core::id::{
 use crdt_core::policy::Standing;
 use crdt_core::protocol::{
     AcceptedDocument, Ack, AuthorName, Batch, Cursor, Dependencies, DocumentChanges, DocumentRef,
-    Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Message, NewToken, Outcome, Page,
+    Ended, Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Message, NewToken, Outcome, Page,
     PagePart, PageParts, PeerLimits, Push, Receipt, Refusal, ScopeCursor, SentChange, Staged,
     TokenTaken, Welcome, decode_frame, encode_frame,
 };
@@ -222,6 +222,7 @@ fn the_first_messages_of_a_session_are_written_as_they_always_were() {
         policy_version: 6,
         device: DeviceId([0xD1; 16]),
         device_name: "Ada's phone".to_owned(),
+        left: 0,
     };
     assert_message("hello", Message::Hello(Box::new(hello.clone())));
     let new =
@@ -230,7 +231,7 @@ fn the_first_messages_of_a_session_are_written_as_they_always_were() {
     let welcome = Welcome {
         version: 1,
         epoch: Epoch([3; 16]),
-        lineage: vec![(Epoch([1; 16]), 900)],
+        lineage: vec![Ended { epoch: Epoch([1; 16]), last: 900, documents: 0 }],
         lease: Lease([4; 16]),
         receipts: receipts(),
         scopes: vec!["territory:west".to_owned(), "territory:west#finance".to_owned()],

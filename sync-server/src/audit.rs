@@ -232,6 +232,11 @@ pub enum Act {
         /// Which.
         device: DeviceId,
     },
+    /// The log began anew from a backup: what came after this position is given back by devices.
+    Restored {
+        /// The last position of the backup.
+        position: u64,
+    },
     /// A member's password was set.
     PasswordSet {
         /// Whose.
@@ -256,6 +261,7 @@ impl Act {
             Self::PolicyPut { .. } => "policy_put",
             Self::SchemaPut { .. } => "schema_put",
             Self::DeviceRevoked { .. } => "device_revoked",
+            Self::Restored { .. } => "restored",
             Self::PasswordSet { .. } => "password_set",
             Self::TokensRevoked { .. } => "tokens_revoked",
         }

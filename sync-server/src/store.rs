@@ -5,13 +5,14 @@ pub mod access;
 pub mod accounts;
 pub mod audit;
 pub mod conformance;
+pub mod recovery;
 pub mod scopes;
 pub mod sqlite;
 
 use crdt_core::id::{
     ActorId, BatchId, ChangeHash, DeviceId, DocumentId, Epoch, Lease, MemberId, ReplicaId,
 };
-use crdt_core::protocol::Receipt;
+use crdt_core::protocol::{Ended, Receipt};
 use crdt_core::record::{Clock, OpId};
 use crdt_core::time::Timestamp;
 
@@ -185,6 +186,8 @@ pub struct ReplicaRow {
     pub device: DeviceId,
     /// What that calls itself.
     pub device_name: String,
+    /// Whether it was greeted since the log's epoch began: leases are compared within one epoch only.
+    pub is_met: bool,
 }
 
 impl ReplicaRow {
@@ -201,8 +204,8 @@ impl ReplicaRow {
 pub struct LogInfo {
     /// Its identity.
     pub epoch: Epoch,
-    /// The logs before it, each with its last position.
-    pub lineage: Vec<(Epoch, u64)>,
+    /// The logs before it, oldest first.
+    pub lineage: Vec<Ended>,
     /// Its last position.
     pub head: u64,
     /// The schema in force.
@@ -213,7 +216,11 @@ pub struct LogInfo {
 
 /// Reading one consistent state.
 pub trait Read:
-    access::ReadAccess + accounts::ReadAccounts + audit::ReadAudit + scopes::ReadScopes
+    access::ReadAccess
+    + accounts::ReadAccounts
+    + audit::ReadAudit
+    + recovery::ReadRecovery
+    + scopes::ReadScopes
 {
     /// The log.
     fn log(&self) -> Result<LogInfo, StoreError>;
@@ -253,7 +260,12 @@ pub trait Read:
 
 /// Writing, in one transaction. Reads see what it wrote.
 pub trait Write:
-    Read + access::WriteAccess + accounts::WriteAccounts + audit::WriteAudit + scopes::WriteScopes
+    Read
+    + access::WriteAccess
+    + accounts::WriteAccounts
+    + audit::WriteAudit
+    + recovery::WriteRecovery
+    + scopes::WriteScopes
 {
     /// Takes the next position for a batch. Positions have no gaps and commit in their order.
     fn append_batch(&mut self, batch: &BatchRow) -> Result<(), StoreError>;

@@ -16,6 +16,7 @@ mod judge;
 mod kept;
 mod members;
 mod policy;
+mod recovery;
 mod replay;
 mod rescope;
 mod routes;
@@ -44,6 +45,7 @@ pub use fold::Folding;
 pub use hello::{Greeting, HelloError};
 pub use members::{MemberChanges, MemberError};
 pub use policy::{MemberDelta, PolicyError};
+pub use recovery::begin_epoch;
 pub use rescope::{RECORDS_PER_STEP, Rescoping};
 
 /// A workspace in force.

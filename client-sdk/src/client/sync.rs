@@ -16,7 +16,7 @@ use crate::store::meta::{Grant, Measured};
 use crate::store::projection::tables;
 use crate::store::receipts::{self, ReceiptsApplied};
 use crate::store::restamp::{self, Moment};
-use crate::store::{Author, Durability, Session, lock, meta, outbox, scope};
+use crate::store::{Author, Durability, Session, lock, meta, outbox, recovery, scope};
 
 /// What became of a welcome.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -62,6 +62,7 @@ impl Client {
             policy_version: held.unwrap_or(0),
             device,
             device_name: self.inner.config.device_name.clone(),
+            left: state.meta.left,
         })
     }
 
@@ -85,11 +86,10 @@ impl Client {
             if welcome.member != session.state.meta.member {
                 return Err(StoreError::NotYours { what: "member" });
             }
-            let same_log = session.state.meta.epoch == Some(welcome.epoch);
-            if same_log && receipts::tell_of_unknown(session, &welcome.receipts)? {
+            if receipts::tell_of_unknown(session, &welcome.receipts)? {
                 return Err(StoreError::PutBack);
             }
-            let again = adopt_epoch(session, welcome)?;
+            let again = recovery::adopt_epoch(session, welcome)?;
             let mut applied = WelcomeApplied { again, ..WelcomeApplied::default() };
             adopt_member(session, welcome)?;
             applied.schema_changed = adopt_schema(session, welcome)?;
@@ -226,19 +226,6 @@ impl Client {
     pub fn broken_count(&self) -> Result<u64, StoreError> {
         self.read(incoming::broken)
     }
-}
-
-/// A log that the device does not know: the server was restored. Cursors go back to where the logs part, and
-/// what was accepted beyond is sent again. Gives how many batches that is.
-fn adopt_epoch(session: &mut Session<'_>, welcome: &Welcome) -> Result<usize, StoreError> {
-    let known = session.state.meta.epoch.replace(welcome.epoch);
-    let Some(known) = known.filter(|known| *known != welcome.epoch) else { return Ok(0) };
-    let ended = welcome.lineage.iter().find(|(epoch, _)| *epoch == known);
-    let last = ended.map_or(0, |(_, last)| *last);
-    scope::cut_back(&session.tx, last)?;
-    // The restored server numbers its receipts from where its backup ended.
-    session.state.meta.receipt = 0;
-    outbox::send_again(session, last)
 }
 
 fn adopt_member(session: &mut Session<'_>, welcome: &Welcome) -> Result<(), StoreError> {

@@ -242,6 +242,7 @@ impl FakeStore {
             policy_version: 0,
             device: crdt_core::id::DeviceId([7; 16]),
             device_name: String::new(),
+            left: 0,
         }
     }
 }

@@ -88,6 +88,9 @@ pub(crate) fn apply(session: &mut Session<'_>, page: &Page) -> Result<PageApplie
         session.changes.table("scope");
         purge::mark_scope(&session.tx)?;
     }
+    if page.entries.iter().any(|entry| matches!(entry, Entry::Left { .. })) {
+        session.state.meta.left = session.state.meta.left.max(page.head);
+    }
     if !applying.removed.is_empty() {
         purge::forget_empty_batches(&session.tx)?;
         purge::mark(&session.tx, &applying.removed)?;

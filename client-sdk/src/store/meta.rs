@@ -24,6 +24,8 @@ pub(crate) struct Meta {
     pub(crate) clock: Option<Measured>,
     pub(crate) policy_version: u64,
     pub(crate) backed_up_to: u64,
+    /// The last position at which something left the device; 0 when nothing did.
+    pub(crate) left: u64,
 }
 
 /// How far the device's clock is from the server's.
@@ -72,6 +74,7 @@ impl Meta {
             clock,
             policy_version: unsigned("policy_version")?,
             backed_up_to: unsigned("backed_up_to")?,
+            left: unsigned("left")?,
         }))
     }
 
@@ -94,7 +97,8 @@ impl Meta {
         put(connection, "clock_offset", &self.clock.map(|clock| clock.offset))?;
         put(connection, "clock_measured_at", &self.clock.map(|clock| clock.at.as_millis()))?;
         put(connection, "policy_version", &self.policy_version.cast_signed())?;
-        put(connection, "backed_up_to", &self.backed_up_to.cast_signed())
+        put(connection, "backed_up_to", &self.backed_up_to.cast_signed())?;
+        put(connection, "left", &self.left.cast_signed())
     }
 }
 

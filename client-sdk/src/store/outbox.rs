@@ -311,7 +311,7 @@ pub(crate) fn prune(
 
 /// After the server was restored: batches accepted beyond `position` are sent again.
 pub(crate) fn send_again(session: &mut Session<'_>, position: u64) -> Result<usize, StoreError> {
-    let sql = "UPDATE outbox SET state = 0, position = NULL, accepted_at = NULL
+    let sql = "UPDATE outbox SET state = 0, accepted_at = NULL, strandings = 0
                WHERE state = 1 AND position > ?1";
     let again = session.tx.prepare_cached(sql)?.execute([position.cast_signed()])?;
     let count = i64::try_from(again).unwrap_or(i64::MAX);

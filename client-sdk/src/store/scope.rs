@@ -1,6 +1,6 @@
 //! Where the device stands in each scope.
 
-use crdt_core::protocol::{Cursor, ScopeCursor};
+use crdt_core::protocol::{Cursor, Parting, ScopeCursor};
 use rusqlite::Connection;
 
 use crate::error::StoreError;
@@ -96,12 +96,19 @@ pub(crate) fn unsettled(connection: &Connection) -> Result<(Vec<String>, Vec<Str
     Ok((names(gained), names(lost)))
 }
 
-/// After the server was restored to `last`: no cursor lies beyond it.
-pub(crate) fn cut_back(connection: &Connection, last: u64) -> Result<(), StoreError> {
-    let last = last.cast_signed();
-    let sql = "UPDATE scope SET position = min(position, ?1),
-                                catching_from = min(catching_from, ?1)";
-    connection.prepare_cached(sql)?.execute([last])?;
+/// After the server was restored: cursors as they count in its present log, see [`Parting::cut`].
+pub(crate) fn cut_back(
+    connection: &Connection,
+    parting: &Parting,
+    left: u64,
+) -> Result<(), StoreError> {
+    let (all, exceptions) = cursors(connection)?;
+    let at = parting.cut(all, left).position.cast_signed();
+    let sql = "UPDATE scope SET position = ?1, catching_from = NULL";
+    connection.prepare_cached(sql)?.execute([at])?;
+    for ScopeCursor { scope, cursor } in exceptions {
+        put(connection, &scope, parting.cut(cursor, left))?;
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use client_sdk::{DisputeKind, EditError, Edits, Paging, RecordId, SyncState};
 use crdt_core::id::{BatchId, ChangeHash, Epoch};
-use crdt_core::protocol::{Batch, Outcome};
+use crdt_core::protocol::{Batch, Ended, Outcome};
 
 use crate::harness::{Device, Relay, welcome};
 use crate::records::LOADS;
@@ -221,7 +221,7 @@ fn after_a_restore_what_the_server_lost_is_sent_again() {
     assert!(device.client.outbox(0, 10, usize::MAX).unwrap().is_empty());
 
     let mut restored = welcome(&device, crate::harness::NOON);
-    restored.lineage = vec![(restored.epoch, 1)];
+    restored.lineage = vec![Ended { epoch: restored.epoch, last: 1, documents: 1 }];
     restored.epoch = Epoch([10; 16]);
     let applied = device.client.apply_welcome(&restored, 10).unwrap();
     assert_eq!(applied.again, 1);

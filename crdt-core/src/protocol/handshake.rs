@@ -1,6 +1,7 @@
 //! The handshake: what a device says first, and the server's answer.
 
 use super::frame::FrameError;
+use super::lineage::Ended;
 use super::message::id_field;
 use super::receipt::{Receipt, receipts_from_wire};
 use super::wire;
@@ -39,6 +40,9 @@ pub struct Hello {
     pub device: DeviceId,
     /// The device's name, for the people who list and revoke devices.
     pub device_name: String,
+    /// The last position at which something left the device, 0 for none: a server that was restored to before
+    /// it still counts on the device to hold that.
+    pub left: u64,
 }
 
 /// How far a device has come in a scope.
@@ -67,8 +71,8 @@ pub struct Welcome {
     pub version: u32,
     /// The log.
     pub epoch: Epoch,
-    /// The logs before it, each with its last position.
-    pub lineage: Vec<(Epoch, u64)>,
+    /// The logs before it, oldest first.
+    pub lineage: Vec<Ended>,
     /// The new lease.
     pub lease: Lease,
     /// Every receipt after the last that the device stored.
@@ -124,6 +128,7 @@ impl Hello {
             policy_version: self.policy_version,
             device: self.device.0.to_vec(),
             device_name: self.device_name.clone(),
+            left: self.left,
         }
     }
 
@@ -152,6 +157,7 @@ impl Hello {
             policy_version: wire.policy_version,
             device: id_field(&wire.device, "device id")?,
             device_name: wire.device_name,
+            left: wire.left,
         })
     }
 }
@@ -191,12 +197,10 @@ impl ScopeCursor {
 
 impl Welcome {
     pub(super) fn to_wire(&self) -> wire::Welcome {
-        let ended =
-            |(epoch, last): &(Epoch, u64)| wire::Ended { epoch: epoch.0.to_vec(), last: *last };
         wire::Welcome {
             version: self.version,
             epoch: self.epoch.0.to_vec(),
-            lineage: self.lineage.iter().map(ended).collect(),
+            lineage: self.lineage.iter().map(|ended| ended.to_wire()).collect(),
             lease: self.lease.0.to_vec(),
             receipts: self.receipts.iter().map(Receipt::to_wire).collect(),
             scopes: self.scopes.clone(),
@@ -226,11 +230,10 @@ impl Welcome {
             return Err(FrameError::Field("policy"));
         }
         let member = id_field(&wire.member, "member id")?;
-        let ended = |ended: wire::Ended| Ok((id_field(&ended.epoch, "epoch")?, ended.last));
         Ok(Self {
             version: wire.version,
             epoch: id_field(&wire.epoch, "epoch")?,
-            lineage: wire.lineage.into_iter().map(ended).collect::<Result<_, FrameError>>()?,
+            lineage: wire.lineage.into_iter().map(Ended::from_wire).collect::<Result<_, _>>()?,
             lease: id_field(&wire.lease, "lease")?,
             receipts: receipts_from_wire(wire.receipts)?,
             scopes: wire.scopes,

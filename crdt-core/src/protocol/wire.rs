@@ -60,6 +60,8 @@ pub(super) struct Hello {
     pub device: Vec<u8>,
     #[prost(string, tag = "13")]
     pub device_name: String,
+    #[prost(uint64, tag = "14")]
+    pub left: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -138,6 +140,8 @@ pub(super) struct Ended {
     pub epoch: Vec<u8>,
     #[prost(uint64, tag = "2")]
     pub last: u64,
+    #[prost(uint64, tag = "3")]
+    pub documents: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

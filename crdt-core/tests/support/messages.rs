@@ -6,7 +6,7 @@ use crdt_core::id::{
 use crdt_core::policy::Standing;
 use crdt_core::protocol::{
     AcceptedDocument, Ack, AuthorName, Batch, Cursor, Dependencies, DocumentChanges, DocumentRef,
-    Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Message, NewToken, Outcome, Page,
+    Ended, Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Message, NewToken, Outcome, Page,
     PagePart, PeerLimits, Push, Receipt, Refusal, ScopeCursor, SentChange, TokenTaken, Welcome,
 };
 use crdt_core::record::{Action, Change, Op, OpId, Scalar, SeedKind, seed};
@@ -52,6 +52,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             policy_version: versions.1,
             device: DeviceId([7; 16]),
             device_name: "phone".to_owned(),
+            left: versions.2,
         }
     })
 }
@@ -67,7 +68,7 @@ fn welcome() -> impl Strategy<Value = Welcome> {
             epoch: Epoch(ids.0),
             lease: Lease(ids.1),
             member: MemberId::try_from(&ids.2[..]).unwrap(),
-            lineage: lists.0.into_iter().map(|(epoch, last)| (Epoch(epoch), last)).collect(),
+            lineage: lists.0.into_iter().map(ended).collect(),
             receipts: lists.1,
             scopes: lists.2,
             limits: PeerLimits { batches_in_flight: numbers.1, pages_in_flight: numbers.2 },
@@ -82,6 +83,10 @@ fn welcome() -> impl Strategy<Value = Welcome> {
             member_name,
         },
     )
+}
+
+fn ended((epoch, last): ([u8; 16], u64)) -> Ended {
+    Ended { epoch: Epoch(epoch), last, documents: last / 2 }
 }
 
 pub fn push() -> impl Strategy<Value = Push> {

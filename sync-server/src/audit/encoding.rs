@@ -182,6 +182,10 @@ impl Writer {
             Act::DeviceRevoked { device } => self.tagged(7, device.as_bytes()),
             Act::PasswordSet { member } => self.tagged(8, member.as_bytes()),
             Act::TokensRevoked { member } => self.tagged(9, member.as_bytes()),
+            Act::Restored { position } => {
+                self.byte(10);
+                self.number(*position);
+            }
         }
     }
 
@@ -321,6 +325,7 @@ impl Reader<'_> {
             7 => Act::DeviceRevoked { device: self.raw().map(DeviceId)? },
             8 => Act::PasswordSet { member: self.member()? },
             9 => Act::TokensRevoked { member: self.member()? },
+            10 => Act::Restored { position: self.number()? },
             _ => return Err(EncodingError),
         })
     }

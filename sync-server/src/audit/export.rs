@@ -131,6 +131,7 @@ fn subject(act: &Act) -> Value {
             json!({ "version": version, "digest": Hex(digest).to_string() })
         }
         Act::DeviceRevoked { device } => json!({ "subject": device.to_string() }),
+        Act::Restored { position } => json!({ "position": position }),
     }
 }
 
@@ -183,6 +184,7 @@ fn tail_of_act(act: &Act) -> [String; 10] {
             (format!("version {version}"), String::new())
         }
         Act::DeviceRevoked { device } => (device.to_string(), String::new()),
+        Act::Restored { position } => (format!("position {position}"), String::new()),
     };
     let mut cells: [String; 10] = Default::default();
     cells[3] = subject;

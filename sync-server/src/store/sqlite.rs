@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 pub mod audit;
+mod recovery;
 mod rows;
 mod scopes;
 mod tx;

@@ -138,6 +138,7 @@ impl Sitting<'_> {
             last_seen: self.now,
             device: DeviceId([0; 16]),
             device_name: SERVER_NAME.to_owned(),
+            is_met: true,
         })
     }
 

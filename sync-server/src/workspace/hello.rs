@@ -11,9 +11,10 @@ use crdt_core::schema::{FieldKind, Schema};
 use crdt_core::time::Timestamp;
 
 use super::feed::Known;
+use super::recovery::in_present_log;
 use super::{Feed, Workspace};
 use crate::store::access::MemberRow;
-use crate::store::{self, LogInfo, Read, ReplicaRow, StoreError, Write};
+use crate::store::{self, Read, ReplicaRow, StoreError, Write};
 
 /// What a good handshake gives.
 #[derive(Debug)]
@@ -76,7 +77,8 @@ impl Workspace {
         let mut problem = None;
         let greeted = store::write(&*store, |tx| {
             problem = None;
-            let (row, known) = match admit(tx, now, new_lease, member, listed.as_ref(), hello)? {
+            let admitted = admit(tx, now, new_lease, member, listed.as_ref(), hello)?;
+            let Admitted { row, known, hello } = match admitted {
                 Ok(admitted) => admitted,
                 Err(error) => {
                     problem = Some(error);
@@ -84,7 +86,7 @@ impl Workspace {
                 }
             };
             let log = tx.log()?;
-            let feed = Feed::new(hello, &granted, &known, log.head);
+            let feed = Feed::new(&hello, &granted, &known, log.head);
             let row = remember(tx, row, &scopes, &feed)?;
             tx.drop_receipts(&row.id, hello.receipt)?;
             let welcome = Welcome {
@@ -139,7 +141,17 @@ fn within_a_frame(mut receipts: Vec<Receipt>) -> Vec<Receipt> {
     receipts
 }
 
-/// The replica's row with its new lease and the subscriptions that the device knows, or why it may not go on.
+/// Who may go on.
+struct Admitted {
+    /// The replica's row with its new lease.
+    row: ReplicaRow,
+    /// The subscriptions that the device knows.
+    known: Vec<String>,
+    /// What it said, in terms of the present log.
+    hello: Hello,
+}
+
+/// How the replica goes on, or why it may not.
 fn admit(
     tx: &dyn Read,
     now: Timestamp,
@@ -147,7 +159,7 @@ fn admit(
     member: MemberId,
     listed: Option<&MemberRow>,
     hello: &Hello,
-) -> Result<Result<(ReplicaRow, Vec<String>), HelloError>, StoreError> {
+) -> Result<Result<Admitted, HelloError>, StoreError> {
     if let Err(text) = plausible(hello) {
         return Ok(Err(refused(GoodbyeCode::Protocol, text)));
     }
@@ -163,33 +175,38 @@ fn admit(
     if let Err((code, text)) = welcome_member(listed) {
         return Ok(Err(refused(code, text)));
     }
-    if let Err((code, text)) = fits_log(&tx.log()?, hello) {
-        return Ok(Err(refused(code, text)));
-    }
+    let hello = match in_present_log(tx, hello)? {
+        Ok(hello) => hello,
+        Err((code, text)) => return Ok(Err(refused(code, text))),
+    };
     let Some(row) = stored else {
         let row = ReplicaRow {
             id: hello.replica,
             member,
             lease: new_lease,
-            previous_lease: None,
+            // One that a restored server does not know shows the lease of another log until it has this one.
+            previous_lease: hello.lease,
             scopes: Vec::new(),
             previous_scopes: Vec::new(),
             last_receipt: hello.receipt,
             last_seen: now,
             device: hello.device,
             device_name: hello.device_name.clone(),
+            is_met: true,
         };
-        return Ok(Ok((row, claimed(tx, member, hello, Vec::new())?)));
+        let known = claimed(tx, member, &hello, Vec::new())?;
+        return Ok(Ok(Admitted { row, known, hello }));
     };
     if row.member != member {
         let text = "this database belongs to another member; open one of your own";
         return Ok(Err(refused(GoodbyeCode::ReplicaTaken, text)));
     }
-    if let Err((code, text)) = holds_lease(tx, &row, hello)? {
+    if let Err((code, text)) = holds_lease(tx, &row, &hello)? {
         return Ok(Err(refused(code, text)));
     }
-    // What the device knows came with the lease that it shows.
-    let current = hello.lease == Some(row.lease);
+    // What the device knows came with the lease that it shows. With one that a restored server never gave it
+    // knows what it was granted before; what it was granted since, it is sent anew.
+    let current = hello.lease == Some(row.lease) || hello.lease != row.previous_lease;
     let known = if current { row.scopes.clone() } else { row.previous_scopes.clone() };
     let row = ReplicaRow {
         lease: new_lease,
@@ -201,9 +218,11 @@ fn admit(
         last_seen: now,
         device: hello.device,
         device_name: hello.device_name.clone(),
+        is_met: true,
         ..row
     };
-    Ok(Ok((row, claimed(tx, member, hello, known)?)))
+    let known = claimed(tx, member, &hello, known)?;
+    Ok(Ok(Admitted { row, known, hello }))
 }
 
 /// Whether this is the database file that was connected last, as it was then.
@@ -212,8 +231,8 @@ fn holds_lease(
     row: &ReplicaRow,
     hello: &Hello,
 ) -> Result<Result<(), (GoodbyeCode, &'static str)>, StoreError> {
-    // A device that never saw its first welcome has no lease yet.
-    if hello.lease != Some(row.lease) && hello.lease != row.previous_lease {
+    // A device that never saw its first welcome has no lease yet. Another log's lease tells nothing.
+    if row.is_met && hello.lease != Some(row.lease) && hello.lease != row.previous_lease {
         let text = "this database is a copy of one that has been connected since";
         return Ok(Err((GoodbyeCode::LeaseOutdated, text)));
     }
@@ -271,20 +290,6 @@ fn welcome_member(listed: Option<&MemberRow>) -> Result<(), (GoodbyeCode, &'stat
         }
         Some(_) => Ok(()),
     }
-}
-
-/// Whether the device stands in this log.
-fn fits_log(log: &LogInfo, hello: &Hello) -> Result<(), (GoodbyeCode, &'static str)> {
-    if hello.epoch.is_some_and(|epoch| epoch != log.epoch) {
-        let text = "the device knows another log; it must compare everything";
-        return Err((GoodbyeCode::UnknownEpoch, text));
-    }
-    let ahead = hello.exceptions.iter().map(|exception| exception.cursor);
-    if ahead.chain([hello.cursor]).any(|cursor| cursor.position > log.head) {
-        let text = "the device is ahead of the log: was the server put back to an older state?";
-        return Err((GoodbyeCode::CursorAhead, text));
-    }
-    Ok(())
 }
 
 /// Whether an honest device could say this.

@@ -21,6 +21,7 @@ fn was_here(operator: &Operator, member: &str, n: u8) {
         scopes: Vec::new(),
         previous_scopes: Vec::new(),
         last_receipt: 0,
+        is_met: true,
         last_seen: Timestamp::from_millis(1_800_000_000_000 + i64::from(n)),
         device: DeviceId([n; 16]),
         device_name: format!("Phone {n}"),

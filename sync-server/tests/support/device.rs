@@ -170,6 +170,7 @@ impl Device {
             policy_version: self.policy_version,
             device: self.device,
             device_name: format!("device {}", self.device.0[0]),
+            left: 0,
         }
     }
 

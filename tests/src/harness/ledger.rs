@@ -19,6 +19,8 @@ pub struct Ledger {
 pub(super) struct Held {
     unanswered: BTreeSet<BatchId>,
     disputed: BTreeSet<BatchId>,
+    /// Accepted, and kept for a server that loses its newest data.
+    kept: BTreeSet<BatchId>,
     /// Whether every answer has come.
     is_answered: bool,
 }
@@ -29,6 +31,7 @@ impl Held {
             is_answered,
             unanswered: batches(client, "SELECT batch FROM outbox WHERE state = 0"),
             disputed: batches(client, "SELECT batch FROM dispute"),
+            kept: batches(client, "SELECT batch FROM outbox WHERE state = 1"),
         }
     }
 }
@@ -95,6 +98,8 @@ impl Ledger {
                 held.unanswered.contains(batch),
             ];
             match places {
+                // The server was put back to an older state, and the device does not know yet.
+                [false, false, false] if !held.is_answered && held.kept.contains(batch) => {}
                 [false, false, false] => return Some(format!("batch {batch} is nowhere")),
                 [true, true, _] if held.is_answered => {
                     return Some(format!("batch {batch} is accepted and a dispute at once"));

@@ -3,6 +3,7 @@
 //! receipts after it, fencing, pages, and the news that the log has grown.
 
 mod governing;
+mod restoring;
 mod serving;
 
 use std::collections::BTreeMap;

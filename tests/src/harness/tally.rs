@@ -19,6 +19,8 @@ pub enum Fault {
     PowerCut,
     /// A device's file was put back to an older state.
     DeviceRestore,
+    /// The server's database was put back to an older state.
+    ServerRestore,
     /// A batch was refused.
     Refusal,
     /// The schema was changed.

@@ -3,6 +3,7 @@
 mod access;
 mod events;
 mod faults;
+mod restoring;
 mod wiretap;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,7 @@ use super::trace::Trace;
 pub use access::{MemberChanges, whoever};
 use events::Event;
 pub use faults::Backup;
+pub use restoring::ServerBackup;
 pub use wiretap::holds;
 
 /// A device's place in the world.

@@ -203,6 +203,7 @@ impl Device for MemoryDevice {
             policy_version: 0,
             device: crdt_core::id::DeviceId([7; 16]),
             device_name: String::new(),
+            left: 0,
         })
     }
 

@@ -71,6 +71,7 @@ pub(super) fn rows(harness: &mut dyn Harness) -> Result<(), StoreError> {
         last_seen: NOW,
         device: DeviceId([7; 16]),
         device_name: String::new(),
+        is_met: false,
     };
     let second = ReplicaRow {
         lease: Lease([2; 16]),
@@ -81,6 +82,7 @@ pub(super) fn rows(harness: &mut dyn Harness) -> Result<(), StoreError> {
         last_seen: NOW.plus_millis(1),
         device: DeviceId([8; 16]),
         device_name: "a phone".to_owned(),
+        is_met: true,
         ..first
     };
     assert_eq!(read(&*store, |tx| tx.replica(&WRITER))?, None);

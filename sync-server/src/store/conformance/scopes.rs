@@ -156,6 +156,7 @@ impl Reader {
             policy_version: 0,
             device: crdt_core::id::DeviceId([7; 16]),
             device_name: String::new(),
+            left: 0,
         };
         let parse = |scope: &&str| scope.parse().expect("the contracts name good scopes");
         let scopes: Vec<Subscription> = scopes.iter().map(parse).collect();

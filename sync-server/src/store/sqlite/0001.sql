@@ -11,7 +11,11 @@ CREATE TABLE log (
 CREATE TABLE lineage (
     n INTEGER PRIMARY KEY,
     epoch BLOB NOT NULL,
-    last INTEGER NOT NULL
+    last INTEGER NOT NULL,
+    documents INTEGER NOT NULL,
+    -- When the backup was restored that ended it, and where it had come by then, if that was known.
+    at INTEGER NOT NULL,
+    ended INTEGER
 ) STRICT;
 
 CREATE TABLE batch (
@@ -90,7 +94,9 @@ CREATE TABLE replica (
     last_receipt INTEGER NOT NULL,
     last_seen INTEGER NOT NULL,
     device BLOB NOT NULL,
-    device_name TEXT NOT NULL
+    device_name TEXT NOT NULL,
+    -- Whether it was greeted since the epoch began.
+    is_met INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Every subscription that a member was ever granted: what its devices may say that they hold.

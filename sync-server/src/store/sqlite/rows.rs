@@ -84,7 +84,7 @@ pub(super) fn batch(row: &Row<'_>) -> Result<BatchRow, StoreError> {
 
 pub(super) const REPLICA: &str =
     "id, member, lease, previous_lease, scopes, previous_scopes, last_receipt, last_seen, device,
-     device_name";
+     device_name, is_met";
 
 pub(super) fn replica(row: &Row<'_>) -> Result<ReplicaRow, StoreError> {
     Ok(ReplicaRow {
@@ -98,6 +98,7 @@ pub(super) fn replica(row: &Row<'_>) -> Result<ReplicaRow, StoreError> {
         last_seen: Timestamp::from_millis(row.get(7).map_err(fault)?),
         device: id(row, 8)?,
         device_name: row.get(9).map_err(fault)?,
+        is_met: row.get(10).map_err(fault)?,
     })
 }
 

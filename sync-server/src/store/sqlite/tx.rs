@@ -6,6 +6,7 @@ use super::super::{
     BatchRow, ChangeRow, DocumentRow, Foldable, LogInfo, Read, ReplicaRow, StoreError, Write,
 };
 use super::fault;
+use super::recovery::{self, ENDED};
 use super::rows::{self, signed, unsigned};
 use crdt_core::id::{BatchId, DocumentId, MemberId, ReplicaId};
 use crdt_core::protocol::Receipt;
@@ -70,9 +71,8 @@ impl Read for Tx<'_> {
             })
         })?;
         let log = log.ok_or_else(|| StoreError::Damaged("the log's row is missing".to_owned()))?;
-        let lineage = self.all("SELECT epoch, last FROM lineage ORDER BY n", [], |row| {
-            Ok((rows::id(row, 0)?, unsigned(row, 1)?))
-        })?;
+        let sql = format!("SELECT {ENDED} FROM lineage ORDER BY n");
+        let lineage = self.all(&sql, [], recovery::ended)?;
         Ok(LogInfo { lineage, ..log })
     }
 
@@ -264,8 +264,8 @@ impl Write for Tx<'_> {
     fn put_replica(&mut self, replica: &ReplicaRow) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO replica
                    (id, member, lease, previous_lease, scopes, previous_scopes, last_receipt, last_seen,
-                    device, device_name)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+                    device, device_name, is_met)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         self.run(
             sql,
             params![
@@ -278,7 +278,8 @@ impl Write for Tx<'_> {
                 signed(replica.last_receipt)?,
                 replica.last_seen.as_millis(),
                 replica.device.as_bytes(),
-                replica.device_name
+                replica.device_name,
+                replica.is_met
             ],
         )
         .map(drop)

@@ -82,6 +82,7 @@ impl Reader {
             policy_version: 0,
             device: DeviceId([3; 16]),
             device_name: "reader".to_owned(),
+            left: 0,
         }
     }
 
