@@ -180,20 +180,7 @@ fn admit(
         Err((code, text)) => return Ok(Err(refused(code, text))),
     };
     let Some(row) = stored else {
-        let row = ReplicaRow {
-            id: hello.replica,
-            member,
-            lease: new_lease,
-            // One that a restored server does not know shows the lease of another log until it has this one.
-            previous_lease: hello.lease,
-            scopes: Vec::new(),
-            previous_scopes: Vec::new(),
-            last_receipt: hello.receipt,
-            last_seen: now,
-            device: hello.device,
-            device_name: hello.device_name.clone(),
-            is_met: true,
-        };
+        let row = first_row(&hello, member, new_lease, now);
         let known = claimed(tx, member, &hello, Vec::new())?;
         return Ok(Ok(Admitted { row, known, hello }));
     };
@@ -223,6 +210,24 @@ fn admit(
     };
     let known = claimed(tx, member, &hello, known)?;
     Ok(Ok(Admitted { row, known, hello }))
+}
+
+/// The row of a replica that was never here.
+fn first_row(hello: &Hello, member: MemberId, lease: Lease, now: Timestamp) -> ReplicaRow {
+    ReplicaRow {
+        id: hello.replica,
+        member,
+        lease,
+        // One that a restored server does not know shows the lease of another log until it has this one.
+        previous_lease: hello.lease,
+        scopes: Vec::new(),
+        previous_scopes: Vec::new(),
+        last_receipt: hello.receipt,
+        last_seen: now,
+        device: hello.device,
+        device_name: hello.device_name.clone(),
+        is_met: true,
+    }
 }
 
 /// Whether this is the database file that was connected last, as it was then.
