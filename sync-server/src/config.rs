@@ -55,7 +55,7 @@ pub struct ServerConfig {
 pub struct Limits {
     /// Open sync connections of the whole server; the next one is answered 503.
     pub max_connections: usize,
-    /// From accepting a connection to its upgrade, TLS and headers included.
+    /// From accepting a connection to its hello: TLS, headers and upgrade included.
     pub handshake_timeout: Duration,
     /// A connection that has sent nothing for this long, not even a ping, is closed.
     pub idle_timeout: Duration,
@@ -65,8 +65,16 @@ pub struct Limits {
     pub batches_in_flight: usize,
     /// Pages sent and not yet acknowledged, per connection.
     pub pages_in_flight: usize,
-    /// What may wait to be sent to one connection, in bytes; a slower consumer is disconnected.
-    pub send_queue_bytes: usize,
+    /// Open sockets of one address, upgraded or not; a proxy that is trusted is not counted.
+    pub sockets_per_address: usize,
+    /// Attempts at a sync connection from one address, per minute.
+    pub connects_per_minute: u32,
+    /// Open sync connections of one member, on all devices.
+    pub sockets_per_member: usize,
+    /// Batches, acknowledgements, fetches and tokens of one member, per minute; five minutes' worth at once.
+    pub requests_per_minute: u32,
+    /// What one member may send, in MiB per hour; all of it at once.
+    pub megabytes_per_hour: u32,
 }
 
 /// The two PEM files that TLS needs.
@@ -187,7 +195,15 @@ impl Default for Limits {
             frame_bytes: limits::FRAME_BYTES_MAX,
             batches_in_flight: limits::BATCHES_IN_FLIGHT_MAX,
             pages_in_flight: limits::PAGES_IN_FLIGHT_MAX,
-            send_queue_bytes: 4 * limits::FRAME_BYTES_MAX,
+            // A network operator's gateway, or an office, is one address.
+            sockets_per_address: 2_000,
+            // All of those come back within a minute after a restart.
+            connects_per_minute: 3_000,
+            // A person has three devices; a program that writes for many has more.
+            sockets_per_member: 64,
+            // A person makes ten edits a minute. An import sends a thousand records in each batch.
+            requests_per_minute: 1_200,
+            megabytes_per_hour: 1_024,
         }
     }
 }

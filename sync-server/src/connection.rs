@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crdt_core::id::{DeviceId, Lease, MemberId};
-use crdt_core::protocol::{Goodbye, GoodbyeCode, Hello, PageParts};
+use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, PageParts};
 use crdt_core::time::Timestamp;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rand::RngCore as _;
@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message as Frame};
 use crate::clock;
 use crate::http::{self, WebSocket};
 use crate::identity::Verifier;
+use crate::quotas::{Asked, Exceeded, MemberSocket, Quotas};
 use crate::session::{Bounds, Effect, Greeted, Input, Renewed, Session};
 use crate::store::{self, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -28,6 +29,10 @@ const TICK: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(2);
 /// When to come back with a token that cannot be judged at present, milliseconds.
 const TOKEN_RETRY_MS: u64 = 30_000;
+/// When to come back to a workspace that does not answer, milliseconds.
+const BUSY_RETRY_MS: u64 = 5_000;
+/// When to come back to a workspace that cannot be opened, milliseconds.
+const OPEN_RETRY_MS: u64 = 30_000;
 /// How long a session outlives its token: what the token's verification allows for clocks that differ.
 const EXPIRY_GRACE_MS: i64 = 30_000;
 
@@ -41,6 +46,8 @@ pub struct Shared {
     pub bounds: Bounds,
     /// A device that takes longer than this to read one message is too slow.
     pub write_timeout: Duration,
+    /// What each member may use.
+    pub quotas: Arc<Quotas>,
     /// Figures.
     pub metrics: Metrics,
     /// True once the server is stopping.
@@ -58,6 +65,8 @@ struct Connection {
     session: Session,
     started: Instant,
     place: Option<Place>,
+    /// Nothing is read before this moment: the member asks for more than there is.
+    read_from: Instant,
     ended: bool,
 }
 
@@ -71,13 +80,14 @@ struct Place {
     workspace: String,
     member: MemberId,
     device: DeviceId,
+    quota: MemberSocket,
 }
 
-/// Serves one connection until it ends.
-pub async fn serve(shared: Arc<Shared>, socket: WebSocket) {
+/// Serves one connection, accepted at `started`, until it ends.
+pub async fn serve(shared: Arc<Shared>, socket: WebSocket, started: Instant) {
     let session = Session::new(shared.bounds, 0);
-    let started = Instant::now();
-    let mut connection = Connection { shared, socket, session, started, place: None, ended: false };
+    let (place, read_from, ended) = (None, started, false);
+    let mut connection = Connection { shared, socket, session, started, place, read_from, ended };
     connection.run().await;
     if let Some(place) = connection.place.take() {
         place.seat.leave().await;
@@ -90,7 +100,7 @@ impl Connection {
         let mut stopping = self.shared.stopping.clone();
         while !self.ended {
             let input = tokio::select! {
-                frame = self.socket.next() => match self.frame(frame).await {
+                frame = next_frame(&mut self.socket, self.read_from) => match self.frame(frame).await {
                     Some(input) => input,
                     None => return,
                 },
@@ -135,21 +145,21 @@ impl Connection {
 
     async fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Greet(hello) => Some(Input::Greeted(self.greet(hello).await)),
-            Effect::VerifyToken(token) => Some(Input::TokenVerified(self.renew(&token).await)),
-            Effect::Submit(batches) => match &self.place {
-                Some(place) => place.seat.submit(batches).await.err().map(Input::End),
-                None => None,
+            Effect::Greet(hello) => Some(Input::Greeted(self.greet_in_time(hello).await)),
+            Effect::VerifyToken(token) => match self.ask(Asked::Requests(1)) {
+                Ok(()) => Some(Input::TokenVerified(self.renew(&token).await)),
+                Err(goodbye) => Some(Input::End(goodbye)),
             },
-            Effect::Acknowledge(receipt) => match &self.place {
-                Some(place) => place.seat.acknowledge(receipt).await.err().map(Input::End),
-                None => None,
-            },
+            Effect::Submit(batches) => self.submit(batches).await.err().map(Input::End),
+            Effect::Acknowledge(receipt) => self.acknowledge(receipt).await.err().map(Input::End),
             Effect::BuildPage { flush } => {
                 self.build(move |feed, tx| feed.next_page(tx, flush));
                 None
             }
             Effect::BuildWhole(documents) => {
+                if let Err(goodbye) = self.ask(Asked::Requests(1)) {
+                    return Some(Input::End(goodbye));
+                }
                 self.build(move |feed, tx| {
                     feed.want(&documents);
                     feed.next_page(tx, false)
@@ -165,6 +175,40 @@ impl Connection {
                 self.close().await;
                 None
             }
+        }
+    }
+
+    /// Takes from the member's quota; what is missing for a moment is waited for before more is read.
+    fn ask(&mut self, asked: Asked) -> Result<(), Goodbye> {
+        let Some(place) = &self.place else { return Ok(()) };
+        match place.quota.take(asked) {
+            Ok(wait) if wait.is_zero() => {}
+            Ok(wait) => self.read_from = self.read_from.max(Instant::now() + wait),
+            Err(exceeded) => return Err(self.send_away(exceeded)),
+        }
+        Ok(())
+    }
+
+    fn send_away(&self, exceeded: Exceeded) -> Goodbye {
+        self.shared.metrics.rate_limited.increment(1);
+        let text = "this member uses more than one member may; come back later".to_owned();
+        let retry_after = u64::try_from(exceeded.retry_after.as_millis()).unwrap_or(u64::MAX);
+        Goodbye { code: GoodbyeCode::RateLimited, text, retry_after_ms: Some(retry_after) }
+    }
+
+    async fn submit(&mut self, batches: Vec<Batch>) -> Result<(), Goodbye> {
+        self.ask(Asked::Requests(batches.len()))?;
+        match &self.place {
+            Some(place) => place.seat.submit(batches).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn acknowledge(&mut self, receipt: u64) -> Result<(), Goodbye> {
+        self.ask(Asked::Requests(1))?;
+        match &self.place {
+            Some(place) => place.seat.acknowledge(receipt).await,
+            None => Ok(()),
         }
     }
 
@@ -200,19 +244,38 @@ impl Connection {
         self.now().saturating_add_signed(left.max(0))
     }
 
+    /// The answer to a hello within what is left of the time for the handshake: behind a workspace that does
+    /// not answer, connections must not pile up.
+    async fn greet_in_time(&mut self, hello: Box<Hello>) -> Result<Greeted, Goodbye> {
+        let budget_ms = self.shared.bounds.handshake_timeout_ms.saturating_sub(self.now());
+        let greeting = self.greet(hello);
+        let budget = Duration::from_millis(budget_ms);
+        tokio::time::timeout(budget, greeting).await.unwrap_or_else(|_| {
+            let text = "the workspace does not answer in time".to_owned();
+            Err(Goodbye { code: GoodbyeCode::Busy, text, retry_after_ms: Some(BUSY_RETRY_MS) })
+        })
+    }
+
     async fn greet(&mut self, hello: Box<Hello>) -> Result<Greeted, Goodbye> {
         let device = hello.device;
         let principal = self.verify(&hello.token, device).await?;
+        let quota = self.shared.quotas.member_socket(&principal.workspace, principal.member);
+        let quota = quota.map_err(|exceeded| self.send_away(exceeded))?;
         let shared = Arc::clone(&self.shared);
         let name = principal.workspace.clone();
-        let opened = tokio::task::spawn_blocking(move || shared.workspaces.open(&name)).await;
-        let handle = match opened {
-            Ok(Ok(handle)) => handle,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "a workspace cannot be opened");
+        let opened = tokio::task::spawn_blocking(move || {
+            shared.workspaces.exists(&name).then(|| shared.workspaces.open(&name))
+        });
+        let handle = match opened.await {
+            Ok(Some(Ok(handle))) => handle,
+            Ok(None) => {
                 return Err(goodbye(GoodbyeCode::Unauthorized, "there is no such workspace here"));
             }
-            Err(_) => return Err(goodbye(GoodbyeCode::Internal, "the workspace cannot be opened")),
+            Ok(Some(Err(error))) => {
+                tracing::error!(%error, "a workspace cannot be opened");
+                return Err(cannot_open());
+            }
+            Err(_) => return Err(cannot_open()),
         };
         let mut lease = [0; 16];
         rand::rng().fill_bytes(&mut lease);
@@ -232,6 +295,7 @@ impl Connection {
             workspace: principal.workspace,
             member: principal.member,
             device,
+            quota,
         });
         let expires_at = self.end_of(principal.expires);
         Ok(Greeted { welcome: Box::new(welcome), expires_at })
@@ -264,7 +328,10 @@ impl Connection {
             Ok(Frame::Binary(bytes)) => {
                 self.shared.metrics.frames_in.increment(1);
                 self.shared.metrics.bytes_in.increment(bytes.len() as u64);
-                Some(Input::Frame(bytes.into()))
+                match self.ask(Asked::Bytes(bytes.len())) {
+                    Ok(()) => Some(Input::Frame(bytes.into())),
+                    Err(goodbye) => Some(Input::End(goodbye)),
+                }
             }
             Ok(Frame::Text(_)) => Some(Input::Text),
             Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_)) => Some(Input::Heard),
@@ -328,6 +395,17 @@ impl Connection {
     }
 }
 
+/// The next frame, read not before a moment. Waiting and reading can both be given up and begun again.
+async fn next_frame(
+    socket: &mut WebSocket,
+    read_from: Instant,
+) -> Option<Result<Frame, SocketError>> {
+    if read_from > Instant::now() {
+        tokio::time::sleep_until(read_from.into()).await;
+    }
+    socket.next().await
+}
+
 async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
     if stopping.wait_for(|stopping| *stopping).await.is_err() {
         std::future::pending().await
@@ -378,6 +456,12 @@ fn token_goodbye(error: &TokenError) -> Goodbye {
         }
         _ => goodbye(GoodbyeCode::Unauthorized, &text),
     }
+}
+
+/// The workspace is here and does not open: its operator has to act, and its members' work waits.
+fn cannot_open() -> Goodbye {
+    let text = "the workspace cannot be opened".to_owned();
+    Goodbye { code: GoodbyeCode::Internal, text, retry_after_ms: Some(OPEN_RETRY_MS) }
 }
 
 fn goodbye(code: GoodbyeCode, text: &str) -> Goodbye {

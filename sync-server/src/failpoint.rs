@@ -1,4 +1,8 @@
-//! Named points at which a test stops a real server. Release builds have none.
+//! Named points at which a test stops a real server, or lets it panic. Release builds have none.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
 
 /// Between the commit of batches and the sending of their receipts.
 pub const COMMIT_BEFORE_RECEIPTS: &str = "commit.before_receipts";
@@ -14,4 +18,29 @@ pub fn hit(name: &str) {
             std::thread::park();
         }
     }
+}
+
+/// Before a batch is judged, named by the batch.
+pub const JUDGE: &str = "judge";
+/// Before a hello is judged, named by its replica.
+pub const HELLO: &str = "hello";
+
+static PANICS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// From now on the point panics in this process for what is so named.
+pub fn arm_panic(point: &str, name: impl Display) {
+    let mut panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+    panics.insert(format!("{point} {name}"));
+}
+
+/// Panics when a test has asked for it.
+pub fn panic_at(point: &str, name: impl Display) {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let armed = {
+        let panics = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+        !panics.is_empty() && panics.contains(&format!("{point} {name}"))
+    };
+    assert!(!armed, "failpoint {point} {name}");
 }

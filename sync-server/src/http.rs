@@ -1,11 +1,13 @@
 //! The one port: health, numbers, signing in, and the door to the sync socket. Knows nothing of what is said
 //! on it.
 
+mod addresses;
 pub mod listen;
 mod sign_in;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, HttpBody};
@@ -24,7 +26,8 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use self::listen::SessionSlot;
+use self::addresses::{Attempts, Sockets, address};
+use self::listen::{Peer, SessionSlot};
 use crate::config::ServerConfig;
 use crate::identity::accounts::Accounts;
 use crate::telemetry::metrics::Metrics;
@@ -35,9 +38,24 @@ pub type WebSocket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 /// What talks on an upgraded socket.
 pub trait OnSocket: Send + Sync + 'static {
     /// Talks until the connection is over. The future is the connection: dropping it cuts the connection,
-    /// and it has to keep `permit` until nothing of the connection is left. It is asked to end by whatever
-    /// also ended the listener, and dropped when it has not ended by `drain_timeout`.
-    fn serve(&self, socket: WebSocket, permit: OwnedSemaphorePermit) -> BoxFuture<'static, ()>;
+    /// and it has to keep `admission` until nothing of the connection is left. It is asked to end by
+    /// whatever also ended the listener, and dropped when it has not ended by `drain_timeout`.
+    fn serve(&self, socket: WebSocket, admission: Admission) -> BoxFuture<'static, ()>;
+}
+
+/// What an upgraded socket was let in with; dropping it makes room for another.
+pub struct Admission {
+    since: Instant,
+    _permit: OwnedSemaphorePermit,
+    _counted: addresses::Counted,
+}
+
+impl Admission {
+    /// When the connection was accepted, before TLS, headers and upgrade.
+    #[must_use]
+    pub const fn since(&self) -> Instant {
+        self.since
+    }
 }
 
 /// Whether this server wants work; clones say the same.
@@ -73,6 +91,8 @@ pub struct HttpState {
     connections: Arc<Semaphore>,
     sockets: Arc<dyn OnSocket>,
     accounts: Option<Arc<Accounts>>,
+    by_address: Arc<Sockets>,
+    attempts: Arc<Attempts>,
 }
 
 impl HttpState {
@@ -86,7 +106,10 @@ impl HttpState {
     ) -> Self {
         let permits = config.limits.max_connections.min(Semaphore::MAX_PERMITS);
         let connections = Arc::new(Semaphore::new(permits));
-        Self { config, readiness, metrics, connections, sockets, accounts: None }
+        let by_address = Sockets::new(config.limits.sockets_per_address);
+        let attempts = Arc::new(Attempts::per_minute(config.limits.connects_per_minute));
+        let accounts = None;
+        Self { config, readiness, metrics, connections, sockets, accounts, by_address, attempts }
     }
 
     /// The same state, with accounts to sign in to.
@@ -167,8 +190,15 @@ fn admit(state: &HttpState, request: &mut Request) -> Result<Response, Refusal> 
         return Err(Refusal::OtherSubprotocol);
     }
     let slot = request.extensions_mut().remove::<SessionSlot>().ok_or(Refusal::NoSlot)?;
+    let peer: Peer = *request.extensions().get().ok_or(Refusal::NoSlot)?;
+    let trusted = &state.config.accounts.trusted_proxies;
+    let from = address(peer.address.ip(), request.headers(), trusted);
+    let too_many = |retry_after| Refusal::TooMany { retry_after };
+    state.attempts.take(from).map_err(too_many)?;
+    let counted = state.by_address.count(from).ok_or_else(|| too_many(SOCKET_RETRY))?;
     let permit = Arc::clone(&state.connections).try_acquire_owned().map_err(|_| Refusal::Full)?;
-    slot.put(Box::pin(session(state.clone(), hyper::upgrade::on(request), permit)));
+    let admission = Admission { since: peer.since, _permit: permit, _counted: counted };
+    slot.put(Box::pin(session(state.clone(), hyper::upgrade::on(request), admission)));
     let subprotocol = HeaderValue::from_static(SUBPROTOCOL);
     response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
     Ok(response)
@@ -189,11 +219,7 @@ fn speaks_subprotocol(headers: &HeaderMap) -> bool {
         .any(|offer| offer.trim() == SUBPROTOCOL)
 }
 
-async fn session(
-    state: HttpState,
-    upgrade: hyper::upgrade::OnUpgrade,
-    permit: OwnedSemaphorePermit,
-) {
+async fn session(state: HttpState, upgrade: hyper::upgrade::OnUpgrade, admission: Admission) {
     let upgraded = match upgrade.await {
         Ok(upgraded) => upgraded,
         Err(error) => return tracing::debug!(%error, "a connection ended before its upgrade"),
@@ -202,7 +228,7 @@ async fn session(
     let socket =
         WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
     let _open = Counted::new(state.metrics.connections.clone());
-    state.sockets.serve(socket, permit).await;
+    state.sockets.serve(socket, admission).await;
 }
 
 /// Every size is set: the library's own defaults cost 128 KiB per socket and leave writing unbounded.
@@ -241,6 +267,8 @@ enum Refusal {
     Draining,
     #[error("the server has as many connections as it takes; try again later")]
     Full,
+    #[error("too many connections from this address; try again later")]
+    TooMany { retry_after: Duration },
     #[error("this web page's origin is not on the server's list of allowed origins")]
     ForeignOrigin,
     #[error("a request for a sync connection has no body")]
@@ -257,6 +285,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self {
             Self::Starting | Self::Draining | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::HasBody | Self::NotAnUpgrade(_) | Self::OtherSubprotocol => {
                 StatusCode::BAD_REQUEST
@@ -264,8 +293,17 @@ impl IntoResponse for Refusal {
             Self::NoSlot => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut response = (status, format!("{self}\n")).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            let seconds = HeaderValue::from(RETRY_AFTER_S);
+        let wait_s = match self {
+            Self::TooMany { retry_after } => Some(retry_after.as_secs() + 1),
+            Self::Starting | Self::Draining | Self::Full => Some(RETRY_AFTER_S),
+            Self::ForeignOrigin
+            | Self::HasBody
+            | Self::NotAnUpgrade(_)
+            | Self::OtherSubprotocol
+            | Self::NoSlot => None,
+        };
+        if let Some(seconds) = wait_s {
+            let seconds = HeaderValue::from(seconds);
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         response
@@ -277,7 +315,9 @@ const BUFFER_BYTES: usize = 4 * 1024;
 /// What may wait inside one socket, bytes: two of the largest frames.
 const WRITE_BUFFER_BYTES_MAX: usize = 2 * crdt_core::limits::FRAME_BYTES_MAX;
 /// When to come back after a 503; devices add jitter of their own.
-const RETRY_AFTER_S: u16 = 5;
+const RETRY_AFTER_S: u64 = 5;
+/// When to come back after too many sockets: the dead ones among them are noticed within a minute.
+const SOCKET_RETRY: Duration = Duration::from_secs(30);
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
 

@@ -10,7 +10,6 @@ mod issuer;
 mod jwks;
 mod numbers;
 mod password;
-mod rate;
 mod refresh;
 
 use std::collections::BTreeMap;

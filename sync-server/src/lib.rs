@@ -16,6 +16,8 @@ pub mod failpoint;
 pub mod http;
 pub mod identity;
 pub mod ledger;
+pub mod quotas;
+mod rate;
 pub mod server;
 pub mod session;
 pub mod store;

@@ -14,9 +14,10 @@ use crate::admin::{self, AdminCall, AdminError, AdminReply, peer_limits};
 use crate::clock;
 use crate::config::ServerConfig;
 use crate::connection::{self, Shared};
-use crate::http::{self, HttpState, OnSocket, Readiness, WebSocket, listen};
+use crate::http::{self, Admission, HttpState, OnSocket, Readiness, WebSocket, listen};
 use crate::identity::accounts::{Accounts, CannotHash, Stores};
 use crate::identity::{NoTls, Verifier};
+use crate::quotas::Quotas;
 use crate::session::Bounds;
 use crate::store::sqlite::SqliteOptions;
 use crate::telemetry::metrics::Metrics;
@@ -79,12 +80,12 @@ impl OnSocket for Sockets {
     fn serve(
         &self,
         socket: WebSocket,
-        permit: tokio::sync::OwnedSemaphorePermit,
+        admission: Admission,
     ) -> futures_util::future::BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            connection::serve(shared, socket).await;
-            drop(permit);
+            connection::serve(shared, socket, admission.since()).await;
+            drop(admission);
         })
     }
 }
@@ -131,6 +132,7 @@ impl Server {
             },
             // One that stops reading for half as long as it may be silent is gone or hopeless.
             write_timeout: config.limits.idle_timeout / 2,
+            quotas: Quotas::new(&config.limits),
             metrics: metrics.clone(),
             stopping,
             sessions: AtomicU64::new(1),

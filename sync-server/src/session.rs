@@ -82,7 +82,7 @@ pub struct Bounds {
     pub peer: PeerLimits,
     /// Silence after which the connection ends, milliseconds.
     pub idle_timeout_ms: u64,
-    /// Time for the hello, milliseconds.
+    /// Time for the hello since the connection was accepted, milliseconds.
     pub handshake_timeout_ms: u64,
 }
 
@@ -111,6 +111,8 @@ struct Live {
     unanswered: usize,
     last_page: u64,
     acked_page: u64,
+    /// The last receipt that the device has said it stored.
+    stored_receipt: u64,
     /// The page under construction, by what it is built for.
     building: Option<Due>,
     /// What the next page is due for.
@@ -180,10 +182,7 @@ impl Session {
                         .close(GoodbyeCode::Protocol, "more batches in flight than granted");
                 }
                 live.unanswered += push.batches.len();
-                let mut effects = Vec::new();
-                if push.receipt > 0 {
-                    effects.push(Effect::Acknowledge(push.receipt));
-                }
+                let mut effects = live.acknowledge(push.receipt);
                 if !push.batches.is_empty() {
                     effects.push(Effect::Submit(push.batches));
                 }
@@ -226,10 +225,7 @@ impl Session {
             return self.close(GoodbyeCode::Protocol, "acknowledged a page that was not sent");
         }
         live.acked_page = live.acked_page.max(ack.page);
-        let mut effects = Vec::new();
-        if ack.receipt > 0 {
-            effects.push(Effect::Acknowledge(ack.receipt));
-        }
+        let mut effects = live.acknowledge(ack.receipt);
         effects.extend(self.build(None));
         effects
     }
@@ -346,6 +342,17 @@ impl Session {
         self.phase = Phase::Closed;
         let frame = encode_frame(&Message::Goodbye(goodbye.clone()));
         vec![Effect::Send(frame), Effect::Close(goodbye)]
+    }
+}
+
+impl Live {
+    /// Passes on which receipts are stored, unless that was said before: each time costs a transaction.
+    fn acknowledge(&mut self, receipt: u64) -> Vec<Effect> {
+        if receipt <= self.stored_receipt {
+            return Vec::new();
+        }
+        self.stored_receipt = receipt;
+        vec![Effect::Acknowledge(receipt)]
     }
 }
 

@@ -17,7 +17,8 @@ use crate::config::{Log, LogFormat, LogLevel};
 #[error("logs are already being written by another part of this process")]
 pub struct AlreadyLogging(#[from] TryInitError);
 
-/// Begins to write log lines of this process to standard error.
+/// Begins to write log lines of this process to standard error; panics are among them, by their place alone:
+/// what one says may be a value of a record.
 ///
 /// # Errors
 /// Somebody else in this process has begun before.
@@ -31,6 +32,10 @@ pub fn init_logs(log: Log) -> Result<(), AlreadyLogging> {
         }
         LogFormat::Json => lines.json().flatten_event(true).finish().try_init()?,
     }
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%place, "a panic");
+    }));
     Ok(())
 }
 

@@ -24,7 +24,7 @@ mod routes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crdt_core::id::{MemberId, ReplicaId};
+use crdt_core::id::{BatchId, MemberId, ReplicaId};
 use crdt_core::limits;
 use crdt_core::policy::{Policy, PolicyProblems};
 use crdt_core::protocol::{Batch, Outcome, PeerLimits, Receipt};
@@ -142,10 +142,15 @@ impl Workspace {
             None => Arc::clone(Policy::open()),
         };
         let server = directory::server_replica(log.epoch);
+        let poisoned = BTreeSet::new();
         Ok(Self {
             store,
+<<<<<<< HEAD
             ledger: None,
             rules: Rules { schema: Arc::new(schema), policy, directory, server },
+=======
+            rules: Rules { schema: Arc::new(schema), policy, directory, server, poisoned },
+>>>>>>> 459c792 (Limits for each member and each address; a panic in one workspace harms no other)
             limits,
             slow_doors: Budget::new(limits::SLOW_DOORS_PER_MINUTE, 60_000),
             kept: Budget::new(kept::PER_HOUR_MAX, 3_600_000),
@@ -209,6 +214,11 @@ impl Workspace {
         };
         self.rules.directory.take([(*id, row)].into());
         Ok(())
+    }
+
+    /// Batches that are to be refused unread from now on, since judging them has panicked.
+    pub fn set_poisoned(&mut self, batches: BTreeSet<BatchId>) {
+        self.rules.poisoned = batches;
     }
 
     /// What sessions are to be told since this was asked last.

@@ -1,7 +1,9 @@
 //! The workspaces of a server: each is one thread that owns its judging and its writes.
 
 mod actor;
+mod aside;
 mod handle;
+mod suspects;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::workspace::{OpenError, Workspace};
 use actor::Actor;
+use aside::Aside;
 
 pub use handle::{AdminWork, Event, Handle, Seat};
 
@@ -54,6 +57,12 @@ impl Workspaces {
         directory.join("workspaces").join(format!("{name}.db"))
     }
 
+    /// Whether there is a workspace of that name.
+    #[must_use]
+    pub fn exists(&self, name: &str) -> bool {
+        is_name(name) && Self::path(&self.directory, name).exists()
+    }
+
     /// A workspace, opened when it is not; blocking.
     ///
     /// # Errors
@@ -75,10 +84,12 @@ impl Workspaces {
         let (commands, inbox) = mpsc::channel(INBOX);
         let (head_sender, head) = watch::channel(workspace.head()?);
         let metrics = self.metrics.clone();
-        let actor = Actor::new(workspace, head_sender, metrics);
+        let aside = Aside::new(self.directory.join("poison").join(name));
+        let actor = Actor::new(workspace, head_sender, metrics, aside);
+        let (limits, file) = (self.limits, Arc::clone(&store));
         let thread = std::thread::Builder::new()
             .name(format!("workspace {name}"))
-            .spawn(move || actor.run(inbox))
+            .spawn(move || actor.run(inbox, &file, limits))
             .map_err(|error| StoreError::Backend(error.into()))?;
         let handle = Handle { commands, head, store };
         running.insert(name.to_owned(), (handle.clone(), thread));
@@ -100,7 +111,7 @@ impl Workspaces {
 
 impl Stores for Workspaces {
     fn open(&self, workspace: &str) -> Result<Option<Arc<dyn Store>>, StoreError> {
-        if !is_name(workspace) || !Self::path(&self.directory, workspace).exists() {
+        if !self.exists(workspace) {
             return Ok(None);
         }
         match self.open(workspace) {

@@ -8,5 +8,7 @@ mod socket {
     mod client;
     mod crowds;
     mod identity;
+    mod limits;
+    mod panics;
     mod sessions;
 }

@@ -72,12 +72,24 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
-        key: "limits.send_queue_bytes",
-        set: |d, v| {
-            // One frame has to fit, or nothing could ever be sent.
-            let bytes = count(v, limits::FRAME_BYTES_MAX, 64 * limits::FRAME_BYTES_MAX);
-            put(&mut d.config.limits.send_queue_bytes, bytes)
-        },
+        key: "limits.sockets_per_address",
+        set: |d, v| put(&mut d.config.limits.sockets_per_address, count(v, 1, 1_000_000)),
+    },
+    Setting {
+        key: "limits.connects_per_minute",
+        set: |d, v| put(&mut d.config.limits.connects_per_minute, amount(v, 1, 1_000_000)),
+    },
+    Setting {
+        key: "limits.sockets_per_member",
+        set: |d, v| put(&mut d.config.limits.sockets_per_member, count(v, 1, 1_000_000)),
+    },
+    Setting {
+        key: "limits.requests_per_minute",
+        set: |d, v| put(&mut d.config.limits.requests_per_minute, amount(v, 60, 1_000_000)),
+    },
+    Setting {
+        key: "limits.megabytes_per_hour",
+        set: |d, v| put(&mut d.config.limits.megabytes_per_hour, amount(v, 16, 4_095)),
     },
     Setting { key: "tls.cert", set: |d, v| put(&mut d.cert, path(v).map(Some)) },
     Setting { key: "tls.key", set: |d, v| put(&mut d.key, path(v).map(Some)) },
@@ -97,10 +109,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "accounts.attempts_per_minute",
-        set: |d, v| {
-            let attempts = v.integer(0, 10_000).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-            put(&mut d.config.accounts.attempts_per_minute, attempts)
-        },
+        set: |d, v| put(&mut d.config.accounts.attempts_per_minute, amount(v, 0, 10_000)),
     },
     Setting {
         key: "accounts.trusted_proxies",
@@ -233,6 +242,11 @@ fn addresses(given: &Given) -> Result<Vec<IpAddr>, Fault> {
 fn count(given: &Given, min: usize, max: usize) -> Result<usize, Fault> {
     let number = given.integer(min as u64, max as u64)?;
     Ok(usize::try_from(number).expect("it is at most `max`, which is a usize"))
+}
+
+fn amount(given: &Given, min: u32, max: u32) -> Result<u32, Fault> {
+    let number = given.integer(min.into(), max.into())?;
+    Ok(u32::try_from(number).expect("it is at most `max`, which is a u32"))
 }
 
 /// Origins are compared byte for byte, so one that no browser would send is a typing error.

@@ -96,7 +96,11 @@ fn every_key_can_be_set_from_the_environment() {
         ("FIELDBOOK__LIMITS__FRAME_BYTES", "600000"),
         ("FIELDBOOK__LIMITS__BATCHES_IN_FLIGHT", "5"),
         ("FIELDBOOK__LIMITS__PAGES_IN_FLIGHT", "3"),
-        ("FIELDBOOK__LIMITS__SEND_QUEUE_BYTES", "2000000"),
+        ("FIELDBOOK__LIMITS__SOCKETS_PER_ADDRESS", "9"),
+        ("FIELDBOOK__LIMITS__CONNECTS_PER_MINUTE", "8"),
+        ("FIELDBOOK__LIMITS__SOCKETS_PER_MEMBER", "7"),
+        ("FIELDBOOK__LIMITS__REQUESTS_PER_MINUTE", "60"),
+        ("FIELDBOOK__LIMITS__MEGABYTES_PER_HOUR", "16"),
         ("FIELDBOOK__TLS__CERT", "cert.pem"),
         ("FIELDBOOK__TLS__KEY", "key.pem"),
         ("FIELDBOOK__LOG__LEVEL", "trace"),
@@ -115,6 +119,10 @@ fn every_key_can_be_set_from_the_environment() {
     assert_eq!(env.len() - 1, SETTINGS.len(), "a key is missing from this test");
     assert_eq!(config.allowed_origins, ["https://a.example", "https://b.example:8443"]);
     assert_eq!(config.limits.handshake_timeout, Duration::from_millis(300));
+    let limits = &config.limits;
+    assert_eq!((limits.sockets_per_address, limits.connects_per_minute), (9, 8));
+    assert_eq!((limits.sockets_per_member, limits.requests_per_minute), (7, 60));
+    assert_eq!(limits.megabytes_per_hour, 16);
     assert_eq!(
         config.tls,
         Some(TlsFiles { cert: PathBuf::from("cert.pem"), key: PathBuf::from("key.pem") })

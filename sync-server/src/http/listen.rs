@@ -4,10 +4,10 @@
 //! answer), and no peer can hold a connection by being slow.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::response::Response;
@@ -23,11 +23,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use super::addresses::{Counted, Sockets};
 use crate::config::ServerConfig;
 use crate::tls::Acceptor;
 
 /// What connections may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounds {
     /// From accepting a connection to its upgrade.
     pub handshake_timeout: Duration,
@@ -35,16 +36,23 @@ pub struct Bounds {
     pub drain_timeout: Duration,
     /// Open sockets, upgraded or not; further ones are closed at once.
     pub sockets_max: usize,
+    /// Open sockets of one address, upgraded or not; further ones are closed at once.
+    pub sockets_per_address: usize,
+    /// Proxies, which are as many as one.
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 impl Bounds {
     /// As configured.
     #[must_use]
-    pub const fn of(config: &ServerConfig) -> Self {
+    pub fn of(config: &ServerConfig) -> Self {
+        let per_address = config.limits.sockets_per_address;
         Self {
             handshake_timeout: config.limits.handshake_timeout,
             drain_timeout: config.drain_timeout,
             sockets_max: config.limits.max_connections.saturating_add(HANDSHAKES_MAX),
+            sockets_per_address: per_address.saturating_add(HANDSHAKES_PER_ADDRESS),
+            trusted_proxies: config.accounts.trusted_proxies.clone(),
         }
     }
 }
@@ -59,6 +67,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let mut connections = JoinSet::new();
+    let sockets = Sockets::new(bounds.sockets_per_address);
+    let is_proxy = |peer: IpAddr| bounds.trusted_proxies.contains(&peer.to_canonical());
     let mut shutdown = pin!(shutdown);
     let mut reloads = pin!(reloads(tls.clone()));
     loop {
@@ -71,7 +81,14 @@ pub async fn run(
                     tracing::warn!("closed a connection at once: too many are open");
                 }
                 Ok((stream, peer)) => {
-                    let connection = Connection { peer, tls: tls.clone(), router: router.clone() };
+                    let counted = sockets.count(peer.ip());
+                    if counted.is_none() && !is_proxy(peer.ip()) {
+                        tracing::debug!("closed a connection at once: too many of one address");
+                        continue;
+                    }
+                    let peer = Peer { address: peer, since: Instant::now() };
+                    let (tls, router) = (tls.clone(), router.clone());
+                    let connection = Connection { peer, tls, router, _counted: counted };
                     connections.spawn(connection.run(stream, bounds.handshake_timeout));
                 }
                 Err(error) => {
@@ -111,9 +128,12 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-/// The address that a connection came from.
+/// Where a connection came from, and when.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) since: Instant,
+}
 
 /// Where a handler leaves the session that follows its answer; the connection's task takes it from here.
 #[derive(Clone, Default)]
@@ -141,14 +161,16 @@ enum Broken {
 }
 
 struct Connection {
-    peer: SocketAddr,
+    peer: Peer,
     tls: Option<Acceptor>,
     router: Router,
+    /// Counts it until it is over.
+    _counted: Option<Counted>,
 }
 
 impl Connection {
     async fn run(self, stream: TcpStream, handshake_timeout: Duration) {
-        let peer = self.peer;
+        let peer = self.peer.address;
         let slot = SessionSlot::default();
         match timeout(handshake_timeout, self.answer(stream, slot.clone())).await {
             Ok(Ok(())) => {}
@@ -160,14 +182,15 @@ impl Connection {
         }
     }
 
-    async fn answer(self, stream: TcpStream, slot: SessionSlot) -> Result<(), Broken> {
+    async fn answer(&self, stream: TcpStream, slot: SessionSlot) -> Result<(), Broken> {
         stream.set_nodelay(true).map_err(Broken::Socket)?;
-        match self.tls {
+        let router = self.router.clone();
+        match &self.tls {
             Some(tls) => {
                 let stream = tls.accept(stream).await.map_err(Broken::Tls)?;
-                answer_one(stream, self.router, slot, Peer(self.peer)).await?;
+                answer_one(stream, router, slot, self.peer).await?;
             }
-            None => answer_one(stream, self.router, slot, Peer(self.peer)).await?,
+            None => answer_one(stream, router, slot, self.peer).await?,
         }
         Ok(())
     }
@@ -208,6 +231,8 @@ fn closing(mut response: Response) -> Response {
 
 /// Sockets beyond the sync connections, for handshakes in progress and health checks.
 const HANDSHAKES_MAX: usize = 1_024;
+/// Sockets of one address beyond its sync connections, for the same.
+const HANDSHAKES_PER_ADDRESS: usize = 64;
 /// Headers of one request; a browser's handshake has about twenty.
 const HEADERS_MAX: usize = 64;
 /// All headers of one request together, bytes; tokens are not among them.

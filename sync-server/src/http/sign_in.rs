@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::addresses::address;
 use super::listen::Peer;
 use super::{HttpState, Refusal, origin_allowed};
 use crate::clock;
@@ -66,7 +67,7 @@ async fn read<T: DeserializeOwned>(
     if !is_json(request.headers()) {
         return Err(Unserved::NotJson);
     }
-    let Peer(peer) = *request.extensions().get().ok_or(Unserved::NoAccounts)?;
+    let Peer { address: peer, .. } = *request.extensions().get().ok_or(Unserved::NoAccounts)?;
     let from = address(peer.ip(), request.headers(), &state.config.accounts.trusted_proxies);
     let body =
         to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| Unserved::TooLong)?;
@@ -78,17 +79,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
-}
-
-/// The address that counts: the peer's, or what a trusted proxy says last. What stands before that in the
-/// header is whatever the stranger wrote.
-fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
-    if !trusted.contains(&peer.to_canonical()) {
-        return peer;
-    }
-    let last = headers.get_all("x-forwarded-for").iter().next_back();
-    let said = last.and_then(|value| value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
-    said.unwrap_or(peer)
 }
 
 /// Why there is no answer of the kind that was asked for.

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Echo;
 
 impl OnSocket for Echo {
-    fn serve(&self, mut socket: WebSocket, permit: OwnedSemaphorePermit) -> BoxFuture<'static, ()> {
+    fn serve(&self, mut socket: WebSocket, permit: Admission) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             while let Some(read) = socket.next().await {
                 match read {
@@ -336,7 +336,7 @@ async fn a_connection_that_does_not_end_is_cut_at_the_drain_deadline() {
 async fn a_session_that_panics_takes_nobody_with_it() {
     struct Panics;
     impl OnSocket for Panics {
-        fn serve(&self, _: WebSocket, _: OwnedSemaphorePermit) -> BoxFuture<'static, ()> {
+        fn serve(&self, _: WebSocket, _: Admission) -> BoxFuture<'static, ()> {
             Box::pin(async { panic!("as the test wants") })
         }
     }

@@ -23,9 +23,9 @@ pub use super::password::CannotHash;
 use self::directory::login_name;
 use super::numbers::IdentityNumbers;
 use super::password::{self, random};
-use super::rate::Buckets;
 use super::refresh::{self, Exchange, RefreshToken};
 use crate::config::AccountSettings;
+use crate::rate::{Buckets, neighbourhood};
 use crate::store::accounts::{FamilyRow, Whose};
 use crate::store::{self, Store, StoreError, Write};
 use crate::token::{TokenKey, device_named};
@@ -410,16 +410,6 @@ async fn beside<T: Send + 'static>(
         done
     });
     done.await.map_err(|_| CannotHash)?
-}
-
-/// What is counted as one address: whoever has one IPv6 address has the 2⁶⁴ around it.
-fn neighbourhood(address: IpAddr) -> [u8; 8] {
-    let mut start = [0; 8];
-    match address.to_canonical() {
-        IpAddr::V4(address) => start[..4].copy_from_slice(&address.octets()),
-        IpAddr::V6(address) => start.copy_from_slice(&address.octets()[..8]),
-    }
-    start
 }
 
 fn device<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceId, D::Error> {

@@ -30,8 +30,14 @@ pub const BATCHES_REFUSED: &str = "fieldbook_batches_refused_total";
 pub const COMMIT_SECONDS: &str = "fieldbook_commit_seconds";
 /// Pages sent.
 pub const PAGES_SENT: &str = "fieldbook_pages_sent_total";
-/// Connections closed because their send queue was full.
+/// Connections closed because their device did not read in time.
 pub const SLOW_CONSUMERS_CLOSED: &str = "fieldbook_slow_consumers_closed_total";
+/// Sessions ended because their member used more than one member may.
+pub const RATE_LIMITED: &str = "fieldbook_rate_limited_total";
+/// Panics of a workspace's thread; it was begun anew from its file.
+pub const WORKSPACE_PANICS: &str = "fieldbook_workspace_panics_total";
+/// Batches refused because judging them had panicked twice.
+pub const BATCHES_POISONED: &str = "fieldbook_batches_poisoned_total";
 
 /// The numbers of one server; clones count into the same ones.
 #[derive(Clone)]
@@ -54,6 +60,12 @@ pub struct Metrics {
     pub pages_sent: Counter,
     /// [`SLOW_CONSUMERS_CLOSED`]
     pub slow_consumers_closed: Counter,
+    /// [`RATE_LIMITED`]
+    pub rate_limited: Counter,
+    /// [`WORKSPACE_PANICS`]
+    pub workspace_panics: Counter,
+    /// [`BATCHES_POISONED`]
+    pub batches_poisoned: Counter,
     /// What identity counts.
     pub identity: IdentityNumbers,
     commit_seconds: Histogram,
@@ -90,6 +102,9 @@ impl Metrics {
             batches_refused: counter(BATCHES_REFUSED, "batches refused"),
             pages_sent: counter(PAGES_SENT, "pages sent"),
             slow_consumers_closed: counter(SLOW_CONSUMERS_CLOSED, "slow consumers closed"),
+            rate_limited: counter(RATE_LIMITED, "sessions ended for using too much"),
+            workspace_panics: counter(WORKSPACE_PANICS, "workspaces begun anew after a panic"),
+            batches_poisoned: counter(BATCHES_POISONED, "batches refused after panics"),
             identity: IdentityNumbers::new(labelled),
             commit_seconds: recorder
                 .register_histogram(&Key::from_static_name(COMMIT_SECONDS), &HERE),
@@ -157,6 +172,9 @@ mod tests {
             BATCHES_REFUSED,
             PAGES_SENT,
             SLOW_CONSUMERS_CLOSED,
+            RATE_LIMITED,
+            WORKSPACE_PANICS,
+            BATCHES_POISONED,
         ] {
             assert!(page.lines().any(|line| line == format!("{name} 0")), "{name} in\n{page}");
         }

@@ -13,7 +13,7 @@ mod sight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crdt_core::id::{ChangeHash, DocumentId, MemberId, RecordId, ReplicaId};
+use crdt_core::id::{BatchId, ChangeHash, DocumentId, MemberId, RecordId, ReplicaId};
 use crdt_core::limits;
 use crdt_core::policy::{Policy, Standing};
 use crdt_core::protocol::{AcceptedDocument, DocumentChanges, Outcome, Refusal};
@@ -26,6 +26,7 @@ use super::budget::Budget;
 use super::directory::Directory;
 use super::draft::Drafts;
 use super::routes::Routes;
+use crate::failpoint;
 use crate::store::access::MemberRow;
 use crate::store::{BatchRow, Read, StoreError, Write};
 use door::Tried;
@@ -40,6 +41,8 @@ pub(super) struct Rules {
     pub(super) directory: Directory,
     /// The server's own replica: what it writes is not judged by the policy.
     pub(super) server: ReplicaId,
+    /// Batches on which judging has panicked: they are refused unread.
+    pub(super) poisoned: BTreeSet<BatchId>,
 }
 
 /// Where batches are judged, one after the other, within one transaction.
@@ -178,6 +181,7 @@ impl<'a> Desk<'a> {
         position: u64,
     ) -> Result<(Tried, deeds::Judged), Stop> {
         self.check_form(submitted)?;
+        failpoint::panic_at(failpoint::JUDGE, submitted.batch.id);
         let who = self.standing(submitted.member);
         let sights = self.look(tx, submitted, &who)?;
         let mut tried = Tried::default();
@@ -189,6 +193,9 @@ impl<'a> Desk<'a> {
     /// What can be said of a batch without looking at anything but the schema.
     fn check_form(&self, submitted: &Submitted) -> Result<(), Stop> {
         let refused = |reason| Err(Stop::Refused { document: None, reason });
+        if self.rules.poisoned.contains(&submitted.batch.id) {
+            return refused(Reason::Poison);
+        }
         if submitted.batch.byte_len() > limits::BATCH_BYTES_MAX {
             return refused(Reason::TooLarge { limit: limits::BATCH_BYTES_MAX });
         }

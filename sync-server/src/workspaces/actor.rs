@@ -2,20 +2,28 @@
 //! there is nothing else to do.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use crdt_core::id::{MemberId, ReplicaId};
-use crdt_core::protocol::{Goodbye, GoodbyeCode, Receipt};
+use crdt_core::id::{Lease, MemberId, ReplicaId};
+use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, PeerLimits, Receipt};
 use tokio::sync::{mpsc, watch};
 
+use super::aside::Aside;
 use super::handle::{Command, Event, goodbye};
+use super::suspects::{Deed, Suspects};
 use crate::clock;
 use crate::failpoint;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
-use crate::workspace::{Aftermath, Folding, HelloError, Rescoping, Submitted, Workspace};
+use crate::workspace::{Aftermath, Folding, Greeting, HelloError, Rescoping, Submitted, Workspace};
 
 /// When to come back after the budget for loading documents is used up, milliseconds: it is one of a minute.
 const BUSY_RETRY_MS: u64 = 60_000;
+/// When to come back after a panic, milliseconds: the workspace is open again by then.
+const PANIC_RETRY_MS: u64 = 2_000;
+/// When to come back after a hello that panics each time, milliseconds: after the next release, at best.
+const GIVEN_UP_RETRY_MS: u64 = 3_600_000;
 /// Batches of one commit: bounds how long a lone edit waits behind a crowd.
 const GROUP_MAX: usize = 1_000;
 /// Sessions that may come back all at once.
@@ -34,16 +42,53 @@ pub(super) struct Actor {
     head: watch::Sender<u64>,
     sessions: BTreeMap<ReplicaId, Session>,
     metrics: Metrics,
+    suspects: Suspects,
+    aside: Aside,
 }
 
 impl Actor {
-    pub(super) fn new(workspace: Workspace, head: watch::Sender<u64>, metrics: Metrics) -> Self {
-        Self { workspace, head, sessions: BTreeMap::new(), metrics }
+    pub(super) fn new(
+        workspace: Workspace,
+        head: watch::Sender<u64>,
+        metrics: Metrics,
+        aside: Aside,
+    ) -> Self {
+        let (sessions, suspects) = (BTreeMap::new(), Suspects::default());
+        Self { workspace, head, sessions, metrics, suspects, aside }
     }
 
-    /// Serves until every handle is gone.
-    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
-        while let Some(first) = self.next_command(&mut inbox) {
+    /// Serves until every handle is gone. A panic ends the workspace's sessions, and nobody else's, and the
+    /// workspace begins anew from its file.
+    pub(super) fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Command>,
+        store: &Arc<dyn Store>,
+        limits: PeerLimits,
+    ) {
+        // Nothing of the workspace is looked at again after a panic, and the storage has rolled back.
+        while catch_unwind(AssertUnwindSafe(|| self.serve(&mut inbox))).is_err() {
+            self.metrics.workspace_panics.increment(1);
+            let deeds = self.suspects.panicked();
+            tracing::error!(?deeds, "a workspace panicked; it begins anew from its file");
+            let replicas: Vec<ReplicaId> = self.sessions.keys().copied().collect();
+            for replica in replicas {
+                let text = "the server failed in this workspace; it begins anew";
+                self.end(&replica, goodbye(GoodbyeCode::Internal, text, Some(PANIC_RETRY_MS)));
+            }
+            match Workspace::open(Arc::clone(store), limits) {
+                Ok(workspace) => self.workspace = workspace,
+                Err(error) => {
+                    return tracing::error!(%error, "the workspace cannot be opened again");
+                }
+            }
+            self.workspace.set_poisoned(self.suspects.poisoned());
+            // What was committed just before may not have been announced.
+            self.announce();
+        }
+    }
+
+    fn serve(&mut self, inbox: &mut mpsc::Receiver<Command>) {
+        while let Some(first) = self.next_command(inbox) {
             let mut next = Some(first);
             let mut group: Vec<Submitted> = Vec::new();
             while let Some(command) = next.take() {
@@ -81,7 +126,13 @@ impl Actor {
             if self.rescope() {
                 continue;
             }
-            match self.workspace.fold_one() {
+            if self.suspects.is_given_up(Deed::Fold) {
+                return inbox.blocking_recv();
+            }
+            self.suspects.begin([Deed::Fold]);
+            let folded = self.workspace.fold_one();
+            self.suspects.done();
+            match folded {
                 Ok(Folding::Folded { .. } | Folding::Looked) => {}
                 Ok(Folding::Idle) => return inbox.blocking_recv(),
                 Err(error) => {
@@ -94,7 +145,13 @@ impl Actor {
 
     /// One step of finding scopes again; whether there may be more.
     fn rescope(&mut self) -> bool {
-        match self.workspace.rescope_step(clock::now()) {
+        if self.suspects.is_given_up(Deed::Rescope) {
+            return false;
+        }
+        self.suspects.begin([Deed::Rescope]);
+        let step = self.workspace.rescope_step(clock::now());
+        self.suspects.done();
+        match step {
             Ok(Rescoping::Step { .. }) => {
                 self.announce();
                 true
@@ -125,11 +182,7 @@ impl Actor {
         match command {
             Command::Hello { hello, member, lease, session, events, reply } => {
                 let replica = hello.replica;
-                let greeted = self.workspace.hello(clock::now(), lease, member, &hello);
-                let greeted = greeted.map_err(|error| match error {
-                    HelloError::Refused(goodbye) => goodbye,
-                    HelloError::Store(error) => storage_goodbye(&error),
-                });
+                let greeted = self.greet(&hello, member, lease);
                 if greeted.is_ok() {
                     self.end(
                         &replica,
@@ -163,6 +216,27 @@ impl Actor {
         }
     }
 
+    fn greet(
+        &mut self,
+        hello: &Hello,
+        member: MemberId,
+        lease: Lease,
+    ) -> Result<Greeting, Goodbye> {
+        let deed = Deed::Hello(hello.replica);
+        if self.suspects.is_given_up(deed) {
+            let text = "the server fails on this device's hello";
+            return Err(goodbye(GoodbyeCode::Internal, text, Some(GIVEN_UP_RETRY_MS)));
+        }
+        self.suspects.begin([deed]);
+        failpoint::panic_at(failpoint::HELLO, hello.replica);
+        let greeted = self.workspace.hello(clock::now(), lease, member, hello);
+        self.suspects.done();
+        greeted.map_err(|error| match error {
+            HelloError::Refused(goodbye) => goodbye,
+            HelloError::Store(error) => storage_goodbye(&error),
+        })
+    }
+
     /// Ends the sessions of those who may see something else now, and of devices that were revoked.
     fn after(&mut self) {
         let Aftermath { access_changed, revoked } = self.workspace.take_aftermath();
@@ -184,6 +258,30 @@ impl Actor {
     }
 
     fn commit(&mut self, group: Vec<Submitted>) {
+        let suspect = |one: &Submitted| self.suspects.is_suspect(Deed::Batch(one.batch.id));
+        if !group.iter().any(suspect) {
+            return self.commit_group(group);
+        }
+        // One by one, so that the next panic names its batch.
+        for mut submitted in group {
+            if self.suspects.is_given_up(Deed::Batch(submitted.batch.id)) {
+                self.set_aside(&mut submitted.batch);
+            }
+            self.commit_group(vec![submitted]);
+        }
+    }
+
+    /// Keeps the bytes of a batch that is about to be refused, and takes out of it what panics.
+    fn set_aside(&mut self, batch: &mut Batch) {
+        self.metrics.batches_poisoned.increment(1);
+        if let Err(error) = self.aside.keep(batch) {
+            tracing::error!(%error, batch = %batch.id, "a batch that panics could not be kept");
+        }
+        tracing::error!(batch = %batch.id, "refused a batch on which judging panicked twice");
+        batch.documents.iter_mut().for_each(|document| document.changes.clear());
+    }
+
+    fn commit_group(&mut self, group: Vec<Submitted>) {
         if group.is_empty() {
             return;
         }
@@ -209,9 +307,12 @@ impl Actor {
     fn try_commit(&mut self, group: &[Submitted]) -> Result<(), StoreError> {
         let begun = std::time::Instant::now();
         failpoint::hit(failpoint::COMMIT_BEFORE);
+        self.suspects.begin(group.iter().map(|submitted| Deed::Batch(submitted.batch.id)));
         let committed = self.workspace.commit(clock::now(), group).inspect_err(|error| {
             tracing::error!(%error, "a commit failed; nothing of it is answered");
-        })?;
+        });
+        self.suspects.done();
+        let committed = committed?;
         failpoint::hit(failpoint::COMMIT_BEFORE_RECEIPTS);
         self.metrics.commit_took(begun.elapsed());
         self.metrics.batches_accepted.increment(committed.accepted);

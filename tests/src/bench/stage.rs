@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use client_sdk::{Client, Config, StaticToken, SyncPhase};
 use crdt_core::id::MemberId;
 use sync_server::admin;
-use sync_server::config::ServerConfig;
+use sync_server::config::{Limits, ServerConfig};
 use sync_server::server::Server;
 use sync_server::telemetry::metrics::{
     BATCHES_ACCEPTED, BYTES_IN, BYTES_OUT, COMMIT_SECONDS, FRAMES_IN, Metrics, PAGES_SENT,
@@ -62,9 +62,12 @@ impl Stage {
     /// When the folder cannot be written or no port is free.
     pub fn start(folder: &Path, devices: usize) -> Result<Self> {
         let folder = tempfile::tempdir_in(folder)?;
+        // What is measured is the server, not its patience with one member.
+        let limits = Limits { requests_per_minute: 1_000_000, ..Limits::default() };
         let config = ServerConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             data_dir: folder.path().join("server"),
+            limits,
             ..ServerConfig::default()
         };
         admin::create_workspace(&config, WORKSPACE, admin::NewWorkspace::open())?;
