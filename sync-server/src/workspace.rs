@@ -145,12 +145,8 @@ impl Workspace {
         let poisoned = BTreeSet::new();
         Ok(Self {
             store,
-<<<<<<< HEAD
             ledger: None,
-            rules: Rules { schema: Arc::new(schema), policy, directory, server },
-=======
             rules: Rules { schema: Arc::new(schema), policy, directory, server, poisoned },
->>>>>>> 459c792 (Limits for each member and each address; a panic in one workspace harms no other)
             limits,
             slow_doors: Budget::new(limits::SLOW_DOORS_PER_MINUTE, 60_000),
             kept: Budget::new(kept::PER_HOUR_MAX, 3_600_000),

@@ -77,19 +77,17 @@ impl Workspaces {
         }
         let path = Self::path(&self.directory, name);
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, self.options)?);
-        let ledger =
-            Ledger::open(&Ledger::path(&self.directory, name)).map_err(StoreError::from)?;
-        let workspace = Workspace::open(Arc::clone(&store), self.limits)?;
-        let workspace = workspace.with_ledger(clock::now(), ledger)?;
+        let ledger = Ledger::path(&self.directory, name);
+        let opener = opener(Arc::clone(&store), ledger, self.limits);
+        let workspace = opener()?;
         let (commands, inbox) = mpsc::channel(INBOX);
         let (head_sender, head) = watch::channel(workspace.head()?);
         let metrics = self.metrics.clone();
         let aside = Aside::new(self.directory.join("poison").join(name));
         let actor = Actor::new(workspace, head_sender, metrics, aside);
-        let (limits, file) = (self.limits, Arc::clone(&store));
         let thread = std::thread::Builder::new()
             .name(format!("workspace {name}"))
-            .spawn(move || actor.run(inbox, &file, limits))
+            .spawn(move || actor.run(inbox, &opener))
             .map_err(|error| StoreError::Backend(error.into()))?;
         let handle = Handle { commands, head, store };
         running.insert(name.to_owned(), (handle.clone(), thread));
@@ -106,6 +104,19 @@ impl Workspaces {
                 tracing::error!("a workspace's thread had panicked");
             }
         }
+    }
+}
+
+/// What opens a workspace on its storage, also anew after a panic.
+fn opener(
+    store: Arc<dyn Store>,
+    ledger: PathBuf,
+    limits: PeerLimits,
+) -> impl Fn() -> Result<Workspace, OpenError> + Send + 'static {
+    move || {
+        let ledger = Ledger::open(&ledger).map_err(StoreError::from)?;
+        let workspace = Workspace::open(Arc::clone(&store), limits)?;
+        Ok(workspace.with_ledger(clock::now(), ledger)?)
     }
 }
 

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use crdt_core::id::{Lease, MemberId, ReplicaId};
-use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, PeerLimits, Receipt};
+use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, Receipt};
 use tokio::sync::{mpsc, watch};
 
 use super::aside::Aside;
@@ -14,9 +13,11 @@ use super::handle::{Command, Event, goodbye};
 use super::suspects::{Deed, Suspects};
 use crate::clock;
 use crate::failpoint;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
-use crate::workspace::{Aftermath, Folding, Greeting, HelloError, Rescoping, Submitted, Workspace};
+use crate::workspace::{
+    Aftermath, Folding, Greeting, HelloError, OpenError, Rescoping, Submitted, Workspace,
+};
 
 /// When to come back after the budget for loading documents is used up, milliseconds: it is one of a minute.
 const BUSY_RETRY_MS: u64 = 60_000;
@@ -62,8 +63,7 @@ impl Actor {
     pub(super) fn run(
         mut self,
         mut inbox: mpsc::Receiver<Command>,
-        store: &Arc<dyn Store>,
-        limits: PeerLimits,
+        open: &dyn Fn() -> Result<Workspace, OpenError>,
     ) {
         // Nothing of the workspace is looked at again after a panic, and the storage has rolled back.
         while catch_unwind(AssertUnwindSafe(|| self.serve(&mut inbox))).is_err() {
@@ -75,7 +75,7 @@ impl Actor {
                 let text = "the server failed in this workspace; it begins anew";
                 self.end(&replica, goodbye(GoodbyeCode::Internal, text, Some(PANIC_RETRY_MS)));
             }
-            match Workspace::open(Arc::clone(store), limits) {
+            match open() {
                 Ok(workspace) => self.workspace = workspace,
                 Err(error) => {
                     return tracing::error!(%error, "the workspace cannot be opened again");
