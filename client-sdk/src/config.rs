@@ -38,6 +38,10 @@ pub struct Config {
     pub entropy: Arc<Mutex<dyn Entropy>>,
     /// The largest the database may become, pages of 4 KiB; none leaves it to the disk.
     pub max_page_count: Option<u32>,
+    /// The SQLite VFS that the file is opened through, by the name under which it is registered; none takes
+    /// the platform's own. For VFS extensions such as encryption, and for disks that fail in tests. Files
+    /// beside the database (its lock, one that was set aside) are ordinary files all the same.
+    pub vfs: Option<&'static str>,
     /// Certificates that are trusted beside the public ones, DER.
     pub extra_roots: Vec<Vec<u8>>,
     /// The hardware; without it an id is made with the file and kept in it.
@@ -61,6 +65,7 @@ impl Config {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(Mutex::new(SystemEntropy)),
             max_page_count: None,
+            vfs: None,
             extra_roots: Vec::new(),
             device: None,
             device_name: String::new(),
@@ -107,6 +112,13 @@ impl Config {
     #[must_use]
     pub fn max_page_count(mut self, pages: u32) -> Self {
         self.max_page_count = Some(pages);
+        self
+    }
+
+    /// Opens the file through a SQLite VFS that is registered under this name.
+    #[must_use]
+    pub fn vfs(mut self, name: &'static str) -> Self {
+        self.vfs = Some(name);
         self
     }
 

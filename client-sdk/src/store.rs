@@ -83,6 +83,26 @@ pub(crate) struct Author {
 }
 
 impl State {
+    /// What an open file says.
+    fn read(connection: &Connection) -> Result<Self, StoreError> {
+        let meta = Meta::read(connection)?.ok_or(StoreError::Malformed("meta"))?;
+        let text = meta::text(connection, "schema")?.ok_or(StoreError::Malformed("schema"))?;
+        Self::with(connection, meta, Arc::new(Schema::parse(&text, "the stored schema")?))
+    }
+
+    fn with(
+        connection: &Connection,
+        meta: Meta,
+        schema: Arc<Schema>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            meta,
+            schema,
+            authors: Arc::new(outbox::read_authors(connection)?),
+            disputed: Arc::new(dispute::disputed_records(connection)?),
+        })
+    }
+
     pub(crate) fn author(&self, actor: &ActorId) -> Option<&Author> {
         self.authors.get(&actor.replica())
     }
@@ -113,7 +133,11 @@ impl Store {
     /// Opens or creates the file.
     pub(crate) fn open(config: &Config) -> Result<(Self, OpenReport), StoreError> {
         let lock = WriterLock::take(&config.path)?;
-        let opening = Opening { path: config.path.clone(), max_page_count: config.max_page_count };
+        let opening = Opening {
+            path: config.path.clone(),
+            max_page_count: config.max_page_count,
+            vfs: config.vfs,
+        };
         let (mut connection, report) = opening.open()?;
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let state = prepare(&tx, config)?;
@@ -148,16 +172,65 @@ impl Store {
     ) -> Result<(T, Changes), E> {
         let mut guard = lock(&self.writer);
         let writer = guard.as_mut().ok_or(StoreError::Closed)?;
-        let done = writer.run(&self.opening, durability, work);
-        if let Err(Some(error)) = done.as_ref().map_err(Fault::store_error) {
-            writer.connection = None;
-            if error.is_damage() {
-                self.opening.suspect();
+        let done = self.trust(writer).map_err(E::from).and_then(|()| {
+            let done = writer.run(durability, work);
+            if let Err(Some(error)) = done.as_ref().map_err(Fault::store_error) {
+                self.distrust(writer, error);
             }
-        }
+            done
+        });
         let (value, changes, state) = done?;
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = state;
+        self.publish(state);
+        self.keep_log_short(writer, durability);
         Ok((value, changes))
+    }
+
+    /// Opens the writer's connection anew after a fault, and reads from the file what memory keeps of it: a
+    /// commit that failed may be whole in the file all the same.
+    fn trust(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        if writer.connection.is_some() {
+            return Ok(());
+        }
+        let connection = self.opening.writer()?;
+        let state = State::read(&connection)?;
+        writer.connection = Some(connection);
+        writer.durability = Durability::Full;
+        writer.state = state.clone();
+        self.publish(state);
+        Ok(())
+    }
+
+    /// Closes the writer's connection after a fault. What was not synced may be lost although it can be read.
+    pub(in crate::store) fn distrust(&self, writer: &mut Writer, error: &StoreError) {
+        if error.is_damage() {
+            self.opening.suspect();
+        }
+        // A reader keeps the index of the log: it does not know the commit that failed, so whoever opens the
+        // file next does not find that commit in the log.
+        let reader = self.opening.reader();
+        let reader = reader.ok().filter(|reader| open::attach(reader).is_ok());
+        writer.connection = None;
+        let mut readers = lock(&self.readers);
+        if readers.is_empty() {
+            readers.extend(reader);
+        }
+    }
+
+    /// Folds the log back after pages. SQLite would do so by itself and say nothing when that fails; but a
+    /// log whose sync failed must not be written on.
+    fn keep_log_short(&self, writer: &mut Writer, durability: Durability) {
+        let Some(connection) = &writer.connection else { return };
+        if durability == Durability::Full {
+            return;
+        }
+        if let Err(error) = open::fold_log(connection) {
+            tracing::warn!(%error, "the log was not folded back; the file is opened anew");
+            self.distrust(writer, &error);
+        }
+    }
+
+    fn publish(&self, state: State) {
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
     /// Runs `work` on a connection that can only read, in one snapshot of the file.
@@ -171,12 +244,16 @@ impl Store {
             None if lock(&self.writer).is_none() => return Err(StoreError::Closed.into()),
             None => self.opening.reader()?,
         };
-        let tx = connection.transaction().map_err(StoreError::from)?;
-        let done = work(&tx);
-        drop(tx);
+        let done = match connection.transaction().map_err(StoreError::from) {
+            Ok(tx) => work(&tx),
+            Err(error) => Err(error.into()),
+        };
+        let fault = done.as_ref().err().and_then(Fault::store_error);
+        if fault.is_some_and(StoreError::is_damage) {
+            self.opening.suspect();
+        }
         let mut readers = lock(&self.readers);
-        let sound = !done.as_ref().is_err_and(|error| error.store_error().is_some());
-        if sound && readers.len() < READERS_KEPT {
+        if fault.is_none() && readers.len() < READERS_KEPT {
             readers.push(connection);
         }
         done
@@ -209,11 +286,10 @@ impl Store {
 impl Writer {
     fn run<T, E: Fault>(
         &mut self,
-        opening: &Opening,
         durability: Durability,
         work: impl FnOnce(&mut Session<'_>) -> Result<T, E>,
     ) -> Result<(T, Changes, State), E> {
-        self.ready(opening, durability)?;
+        self.ready(durability)?;
         let Some(connection) = self.connection.as_mut() else {
             return Err(StoreError::Closed.into());
         };
@@ -229,18 +305,10 @@ impl Writer {
         Ok((value, changes, state))
     }
 
-    fn ready(&mut self, opening: &Opening, durability: Durability) -> Result<(), StoreError> {
-        if self.connection.is_none() {
-            self.connection = Some(opening.writer()?);
-            self.durability = Durability::Full;
-        }
+    fn ready(&mut self, durability: Durability) -> Result<(), StoreError> {
         if let Some(connection) = self.connection.as_ref().filter(|_| self.durability != durability)
         {
-            let mode = match durability {
-                Durability::Full => "FULL",
-                Durability::Normal => "NORMAL",
-            };
-            connection.pragma_update(None, "synchronous", mode)?;
+            open::commit_with(connection, durability)?;
             self.durability = durability;
         }
         Ok(())
@@ -266,12 +334,7 @@ fn prepare(tx: &Transaction<'_>, config: &Config) -> Result<State, StoreError> {
         let author = Author { member: meta.member, name: config.member_name.clone() };
         outbox::store_author(tx, meta.replica, &author)?;
     }
-    let state = State {
-        authors: Arc::new(outbox::read_authors(tx)?),
-        disputed: Arc::new(dispute::disputed_records(tx)?),
-        meta,
-        schema,
-    };
+    let state = State::with(tx, meta, schema)?;
     projection::tables::ensure(tx, &state)?;
     Ok(state)
 }

@@ -5,3 +5,4 @@ pub mod binaries;
 pub mod harness;
 pub mod model;
 pub mod real_server;
+pub mod vfs;

@@ -6,7 +6,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::lock::beside;
-use super::{export, migrate};
+use super::{Durability, export, migrate};
 use crate::error::StoreError;
 
 /// What opening found.
@@ -36,6 +36,8 @@ pub struct Damaged {
 pub(crate) struct Opening {
     pub(crate) path: PathBuf,
     pub(crate) max_page_count: Option<u32>,
+    /// The SQLite VFS, when it is not the platform's own.
+    pub(crate) vfs: Option<&'static str>,
 }
 
 /// Up to this size every open checks the whole file; larger ones are checked once a fault was seen, bytes.
@@ -50,20 +52,21 @@ const STATEMENTS_MAX: usize = 256;
 impl Opening {
     /// The writer's connection, in the newest format.
     pub(crate) fn writer(&self) -> Result<Connection, StoreError> {
-        let mut connection = Connection::open(&self.path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let mut connection = self.connect(&self.path, flags)?;
         keep_statements(&connection)?;
         let found = migrate::version(&connection)?;
         if found > migrate::NEWEST {
             return Err(StoreError::Newer { found, known: migrate::NEWEST });
         }
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        commit_with(&connection, Durability::Full)?;
         connection.pragma_update(None, "journal_size_limit", JOURNAL_BYTES_MAX)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         // What is deleted is overwritten: a record that left is not to be found in free space.
         connection.pragma_update(None, "secure_delete", true)?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        empty_log(&connection)?;
         migrate::migrate(&mut connection)?;
         if let Some(pages) = self.max_page_count {
             connection.pragma_update(None, "max_page_count", pages)?;
@@ -71,10 +74,17 @@ impl Opening {
         Ok(connection)
     }
 
+    fn connect(&self, path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Ok(match self.vfs {
+            Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+            None => Connection::open_with_flags(path, flags)?,
+        })
+    }
+
     /// A connection that can only read.
     pub(crate) fn reader(&self) -> Result<Connection, StoreError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
+        let connection = self.connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         keep_statements(&connection)?;
         connection.pragma_update(None, "query_only", true)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -135,6 +145,49 @@ impl Opening {
         let (salvage, salvaged_batches) = salvage(&moved_to);
         Ok(Damaged { moved_to, salvage, salvaged_batches, problem })
     }
+}
+
+/// Makes commits durable when they return, or with the next durable one.
+///
+/// Only after a durable commit may SQLite fold the log back by itself: all of the log is synced then, so it
+/// does not matter that SQLite keeps silent about a sync that fails.
+pub(crate) fn commit_with(
+    connection: &Connection,
+    durability: Durability,
+) -> Result<(), StoreError> {
+    let (mode, checkpoint) = match durability {
+        Durability::Full => ("FULL", CHECKPOINT_PAGES),
+        Durability::Normal => ("NORMAL", 0),
+    };
+    connection.pragma_update(None, "synchronous", mode)?;
+    connection.pragma_update(None, "wal_autocheckpoint", checkpoint)?;
+    Ok(())
+}
+
+/// Folds the log back when it is long, as far as readers let it.
+pub(crate) fn fold_log(connection: &Connection) -> Result<(), StoreError> {
+    let mut look = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+    let pages: i64 = look.query_row([], |row| row.get(1))?;
+    if pages >= i64::from(CHECKPOINT_PAGES) {
+        connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    }
+    Ok(())
+}
+
+/// Begins a new log with everything in the database. What an earlier process left in the log can be read,
+/// but its last sync may have failed: nothing is to be appended to it.
+fn empty_log(connection: &Connection) -> Result<(), StoreError> {
+    let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+    match connection.query_row(sql, [], |row| row.get::<_, i64>(0))? {
+        0 => Ok(()),
+        _ => Err(StoreError::Busy),
+    }
+}
+
+/// Lets a connection take part in the log, so that it outlives the others.
+pub(crate) fn attach(connection: &Connection) -> Result<(), StoreError> {
+    connection.query_row("SELECT count(*) FROM meta", [], |_| Ok(()))?;
+    Ok(())
 }
 
 /// Keeps statements prepared, whatever is bound to them: without the second setting SQLite prepares those

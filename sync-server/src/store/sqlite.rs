@@ -30,6 +30,7 @@ const READERS_KEPT: usize = 16;
 /// A workspace in a SQLite file.
 pub struct SqliteStore {
     path: PathBuf,
+    options: SqliteOptions,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     /// Held as long as this store is open: a second server on the same file would judge twice.
@@ -41,6 +42,9 @@ pub struct SqliteStore {
 pub struct SqliteOptions {
     /// The largest size of the file, pages of 4 KiB.
     pub max_page_count: Option<u32>,
+    /// The SQLite VFS that the file is opened through, by the name under which it is registered; none takes
+    /// the platform's own. For VFS extensions such as encryption, and for disks that fail in tests.
+    pub vfs: Option<&'static str>,
 }
 
 impl SqliteStore {
@@ -75,20 +79,19 @@ impl SqliteStore {
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
             Err(TryLockError::Error(error)) => return Err(backend(error)),
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let writer = Connection::open_with_flags(path, flags).map_err(fault)?;
+        let writer = connect(path, options)?;
         configure(&writer, options)?;
         migrate(&writer)?;
         let readers = Mutex::new(Vec::new());
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers, _lock: lock })
+        let path = path.to_owned();
+        Ok(Self { path, options, writer: Mutex::new(writer), readers, _lock: lock })
     }
 
     fn reader(&self) -> Result<Connection, StoreError> {
         if let Some(reader) = locked(&self.readers).pop() {
             return Ok(reader);
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let reader = Connection::open_with_flags(&self.path, flags).map_err(fault)?;
+        let reader = connect(&self.path, self.options)?;
         reader.pragma_update(None, "query_only", true).map_err(fault)?;
         keep_statements(&reader).map_err(fault)?;
         Ok(reader)
@@ -126,6 +129,15 @@ impl Store for SqliteStore {
 /// A panic while the lock was held rolled its transaction back: the connection is sound.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn connect(path: &Path, options: SqliteOptions) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = match options.vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+        None => Connection::open_with_flags(path, flags),
+    };
+    opened.map_err(fault)
 }
 
 fn configure(connection: &Connection, options: SqliteOptions) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use crate::support::world::{LIMITS, World, directory};
 
 #[test]
 fn a_full_database_answers_nothing_and_works_again_when_there_is_room() {
-    let options = SqliteOptions { max_page_count: Some(60) };
+    let options = SqliteOptions { max_page_count: Some(60), ..SqliteOptions::default() };
     let mut world = World::new().reopen(options);
     let mut device = world.device(1);
     let long = "x".repeat(8_000);

@@ -188,7 +188,7 @@ impl SimServer {
     }
 
     pub(super) fn start(&mut self) {
-        let options = SqliteOptions { max_page_count: self.options.max_page_count };
+        let options = SqliteOptions { max_page_count: self.options.max_page_count, ..SqliteOptions::default() };
         let store: Arc<dyn Store> = Arc::new(
             SqliteStore::open(&self.path, options).expect("the server's file can be opened"),
         );

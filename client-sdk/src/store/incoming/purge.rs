@@ -115,29 +115,44 @@ fn gone(connection: &Connection) -> Result<i64, StoreError> {
 impl Store {
     /// Writes the file anew. Nobody else writes meanwhile.
     pub(crate) fn write_anew(&self) -> Result<(), StoreError> {
-        let guard = lock(&self.writer);
-        let writer = guard.as_ref().ok_or(StoreError::Closed)?;
-        let Some(connection) = &writer.connection else { return Ok(()) };
-        // What is gathered for it must not fill the memory of a phone.
-        let large = file_bytes(connection)? > SMALL_BYTES_MAX;
-        connection.pragma_update(None, "temp_store", if large { "FILE" } else { "MEMORY" })?;
-        let written = connection.execute_batch("VACUUM");
-        connection.pragma_update(None, "temp_store", "MEMORY")?;
-        Ok(written?)
+        self.work_on_file(|connection| {
+            // What is gathered for it must not fill the memory of a phone.
+            let large = file_bytes(connection)? > SMALL_BYTES_MAX;
+            connection.pragma_update(
+                None,
+                "temp_store",
+                if large { "FILE" } else { "MEMORY" },
+            )?;
+            connection.execute_batch("VACUUM")?;
+            Ok(connection.pragma_update(None, "temp_store", "MEMORY")?)
+        })
+        .map(drop)
     }
 
     /// Writes the log's pages to the database and empties the log; gives whether that could be done, as it
     /// cannot while somebody reads.
     pub(crate) fn empty_log(&self) -> Result<bool, StoreError> {
-        let guard = lock(&self.writer);
-        let writer = guard.as_ref().ok_or(StoreError::Closed)?;
-        let Some(connection) = &writer.connection else { return Ok(false) };
-        let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-        // Writers wait behind this: who reads for long is not waited for.
-        connection.busy_timeout(READERS_PATIENCE)?;
-        let busy = connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        connection.busy_timeout(WRITERS_PATIENCE)?;
-        Ok(busy? == 0)
+        let emptied = self.work_on_file(|connection| {
+            let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+            // Writers wait behind this: who reads for long is not waited for.
+            connection.busy_timeout(READERS_PATIENCE)?;
+            let busy = connection.query_row(sql, [], |row| row.get::<_, i64>(0))?;
+            connection.busy_timeout(WRITERS_PATIENCE)?;
+            Ok(busy == 0)
+        })?;
+        Ok(emptied.unwrap_or(false))
+    }
+
+    /// Works on the file outside of a transaction; nothing while it is to be opened anew. After a fault the
+    /// connection is not used again.
+    fn work_on_file<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut guard = lock(&self.writer);
+        let writer = guard.as_mut().ok_or(StoreError::Closed)?;
+        let Some(connection) = &writer.connection else { return Ok(None) };
+        work(connection).map(Some).inspect_err(|error| self.distrust(writer, error))
     }
 }
 
