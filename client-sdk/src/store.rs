@@ -90,11 +90,7 @@ impl State {
         Self::with(connection, meta, Arc::new(Schema::parse(&text, "the stored schema")?))
     }
 
-    fn with(
-        connection: &Connection,
-        meta: Meta,
-        schema: Arc<Schema>,
-    ) -> Result<Self, StoreError> {
+    fn with(connection: &Connection, meta: Meta, schema: Arc<Schema>) -> Result<Self, StoreError> {
         Ok(Self {
             meta,
             schema,

@@ -157,7 +157,8 @@ pub fn ask(
     if let Some(reply) = channel::ask(&config.data_dir, &call)? {
         return Ok(reply);
     }
-    let options = SqliteOptions { max_page_count: config.storage.max_page_count, ..SqliteOptions::default() };
+    let options =
+        SqliteOptions { max_page_count: config.storage.max_page_count, ..SqliteOptions::default() };
     let opened = SqliteStore::open(&path, options).map_err(|error| match error {
         StoreError::InUse => AdminError::Channel(
             "a server has this workspace open and no admin channel; stop it first".to_owned(),
@@ -184,7 +185,8 @@ pub fn add_member(
 ) -> Result<MemberId, AdminError> {
     let path = existing(config, workspace)?;
     let id = id.unwrap_or_else(new_member);
-    let options = SqliteOptions { max_page_count: config.storage.max_page_count, ..SqliteOptions::default() };
+    let options =
+        SqliteOptions { max_page_count: config.storage.max_page_count, ..SqliteOptions::default() };
     let opened = SqliteStore::open(&path, options)?;
     store::write(&opened, |tx| tx.put_member(&id, name))?;
     Ok(id)

@@ -112,7 +112,10 @@ impl Server {
         let metrics = Metrics::new();
         let limits = peer_limits(&config);
         let (stop, stopping) = watch::channel(false);
-        let options = SqliteOptions { max_page_count: config.storage.max_page_count, ..SqliteOptions::default() };
+        let options = SqliteOptions {
+            max_page_count: config.storage.max_page_count,
+            ..SqliteOptions::default()
+        };
         let data_dir = config.data_dir.clone();
         let workspaces = Arc::new(Workspaces::new(data_dir, options, limits, metrics.clone()));
         let accounts = Accounts::new(

@@ -42,9 +42,18 @@ pub enum StoreError {
     /// The ledger beside the storage.
     #[error(transparent)]
     Ledger(#[from] crate::ledger::LedgerError),
-    /// Anything else that the database reports.
+    /// Reading, writing or syncing failed. The storage is opened anew before it is written again.
     #[error("the workspace's storage failed")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl StoreError {
+    /// Whether the storage itself failed, so that nothing may be taken for durable that was under way, nor
+    /// what memory says of it for true.
+    #[must_use]
+    pub const fn is_distrust(&self) -> bool {
+        matches!(self, Self::Backend(_))
+    }
 }
 
 /// A workspace's storage.

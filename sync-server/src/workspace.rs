@@ -157,6 +157,19 @@ impl Workspace {
         })
     }
 
+    /// Reads anew what memory keeps of the storage, after that has failed: a commit that failed may be whole
+    /// in it all the same.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); then nothing has changed.
+    pub fn reload(&mut self) -> Result<(), OpenError> {
+        let anew = Self::open(self.store(), self.limits)?;
+        let Self { mut rules, is_rescoping, fold_cursor, .. } = anew;
+        rules.poisoned = std::mem::take(&mut self.rules.poisoned);
+        (self.rules, self.is_rescoping, self.fold_cursor) = (rules, is_rescoping, fold_cursor);
+        Ok(())
+    }
+
     /// The same workspace, whose feeds read with another stride.
     #[must_use]
     pub fn with_stride(self, stride: Stride) -> Self {

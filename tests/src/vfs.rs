@@ -139,11 +139,11 @@ impl Disk {
         state.struck = 0;
     }
 
-    /// Takes back what [`Disk::fail`] asked for; gives how often it has struck.
-    pub fn calm(&self) -> u64 {
+    /// Takes back what [`Disk::fail`] asked for; gives what that was, and how often it has struck.
+    pub fn calm(&self) -> (Option<Trouble>, u64) {
         let mut state = self.shared.lock();
-        state.plan = None;
-        std::mem::take(&mut state.struck)
+        let trouble = state.plan.take().map(|plan| plan.trouble);
+        (trouble, std::mem::take(&mut state.struck))
     }
 
     /// How often the trouble that was asked for last has struck.
@@ -188,6 +188,11 @@ impl Disk {
         state.put(&image);
     }
 
+    /// The process dies: files stay as they are, and whoever has them open reaches nothing any more.
+    pub fn orphan(&self) {
+        self.shared.lock().orphan();
+    }
+
     /// What a power cut would leave now.
     #[must_use]
     pub fn after_power_cut(&self, rng: &mut StdRng) -> Image {
@@ -206,6 +211,15 @@ impl Disk {
     /// When the files cannot be written.
     pub fn put(&self, image: &Image) {
         self.shared.lock().put(image);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.registration) == 1 {
+            // SQLite keeps the table for ever, and what hangs on it.
+            *self.shared.lock() = State::default();
+        }
     }
 }
 
@@ -327,15 +341,22 @@ impl State {
             remove(name);
         }
         for (name, bytes) in image {
-            remove(&format!("{name}-shm"));
             match bytes {
                 Some(bytes) => std::fs::write(&**name, bytes).expect("the folder is writable"),
                 None => remove(name),
             }
         }
         self.medium = Medium::from(image);
+        self.orphan();
+    }
+
+    fn orphan(&mut self) {
         self.open.clear();
         self.life += 1;
+        // The index of a log lives in memory that all processes shared.
+        for name in self.medium.as_written().keys() {
+            remove(&format!("{name}-shm"));
+        }
     }
 }
 

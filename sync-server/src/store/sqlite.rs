@@ -31,7 +31,8 @@ const READERS_KEPT: usize = 16;
 pub struct SqliteStore {
     path: PathBuf,
     options: SqliteOptions,
-    writer: Mutex<Connection>,
+    /// Nothing after a fault: opened anew before it is trusted.
+    writer: Mutex<Option<Connection>>,
     readers: Mutex<Vec<Connection>>,
     /// Held as long as this store is open: a second server on the same file would judge twice.
     _lock: File,
@@ -79,12 +80,26 @@ impl SqliteStore {
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
             Err(TryLockError::Error(error)) => return Err(backend(error)),
         }
-        let writer = connect(path, options)?;
-        configure(&writer, options)?;
+        let writer = writer(path, options)?;
         migrate(&writer)?;
-        let readers = Mutex::new(Vec::new());
-        let path = path.to_owned();
-        Ok(Self { path, options, writer: Mutex::new(writer), readers, _lock: lock })
+        let (writer, readers) = (Mutex::new(Some(writer)), Mutex::new(Vec::new()));
+        Ok(Self { path: path.to_owned(), options, writer, readers, _lock: lock })
+    }
+
+    /// Closes the writing connection after a fault. A reader stays: it keeps the index of the log, which does
+    /// not know the commit that failed, so whoever opens the file next does not find it there.
+    fn distrust(&self, failed: Connection) {
+        let attach = |reader: &Connection| reader.query_row("SELECT head FROM log", [], |_| Ok(()));
+        let reader = self.reader().ok().filter(|reader| attach(reader).is_ok());
+        drop(failed);
+        self.keep(reader);
+    }
+
+    fn keep(&self, reader: Option<Connection>) {
+        let mut readers = locked(&self.readers);
+        if readers.len() < READERS_KEPT {
+            readers.extend(reader);
+        }
     }
 
     fn reader(&self) -> Result<Connection, StoreError> {
@@ -104,25 +119,55 @@ impl Store for SqliteStore {
         work: &mut dyn FnMut(&dyn Read) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut reader = self.reader()?;
-        let outcome = {
+        {
             let tx = reader.transaction().map_err(fault)?;
-            work(&Tx::new(&tx))
-        };
-        let mut readers = locked(&self.readers);
-        if readers.len() < READERS_KEPT {
-            readers.push(reader);
+            work(&Tx::new(&tx))?;
         }
-        outcome
+        // One that has failed is not used again.
+        self.keep(Some(reader));
+        Ok(())
     }
 
     fn write(
         &self,
         work: &mut dyn FnMut(&mut dyn Write) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut writer = locked(&self.writer);
-        let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
-        work(&mut Tx::new(&tx))?;
-        tx.commit().map_err(fault)
+        let mut guard = locked(&self.writer);
+        let mut writer = match guard.take() {
+            Some(writer) => writer,
+            None => writer(&self.path, self.options)?,
+        };
+        match transact(&mut writer, work) {
+            Err(error) if error.is_distrust() => {
+                self.distrust(writer);
+                Err(error)
+            }
+            outcome => {
+                *guard = Some(writer);
+                outcome
+            }
+        }
+    }
+}
+
+fn transact(
+    writer: &mut Connection,
+    work: &mut dyn FnMut(&mut dyn Write) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
+    work(&mut Tx::new(&tx))?;
+    tx.commit().map_err(fault)
+}
+
+/// The writing connection. It begins a new log: what an earlier process left in the log can be read, but its
+/// last sync may have failed, and nothing is to be appended to it.
+fn writer(path: &Path, options: SqliteOptions) -> Result<Connection, StoreError> {
+    let writer = connect(path, options)?;
+    configure(&writer, options)?;
+    let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+    match writer.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(fault)? {
+        0 => Ok(writer),
+        _ => Err(backend("readers hold the log")),
     }
 }
 

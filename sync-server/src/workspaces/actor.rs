@@ -45,6 +45,15 @@ pub(super) struct Actor {
     metrics: Metrics,
     suspects: Suspects,
     aside: Aside,
+    /// Whether the storage has failed since memory was last read from it.
+    memory: Memory,
+}
+
+/// Whether what memory keeps is what the storage has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Sound,
+    InDoubt,
 }
 
 impl Actor {
@@ -55,7 +64,8 @@ impl Actor {
         aside: Aside,
     ) -> Self {
         let (sessions, suspects) = (BTreeMap::new(), Suspects::default());
-        Self { workspace, head, sessions, metrics, suspects, aside }
+        let memory = Memory::Sound;
+        Self { workspace, head, sessions, metrics, suspects, aside, memory }
     }
 
     /// Serves until every handle is gone. A panic ends the workspace's sessions, and nobody else's, and the
@@ -76,7 +86,7 @@ impl Actor {
                 self.end(&replica, goodbye(GoodbyeCode::Internal, text, Some(PANIC_RETRY_MS)));
             }
             match open() {
-                Ok(workspace) => self.workspace = workspace,
+                Ok(workspace) => (self.workspace, self.memory) = (workspace, Memory::Sound),
                 Err(error) => {
                     return tracing::error!(%error, "the workspace cannot be opened again");
                 }
@@ -137,6 +147,7 @@ impl Actor {
                 Ok(Folding::Idle) => return inbox.blocking_recv(),
                 Err(error) => {
                     tracing::error!(%error, "a document could not be folded; it stays as it is");
+                    self.failed(&error);
                     return inbox.blocking_recv();
                 }
             }
@@ -145,7 +156,7 @@ impl Actor {
 
     /// One step of finding scopes again; whether there may be more.
     fn rescope(&mut self) -> bool {
-        if self.suspects.is_given_up(Deed::Rescope) {
+        if self.suspects.is_given_up(Deed::Rescope) || self.recover().is_err() {
             return false;
         }
         self.suspects.begin([Deed::Rescope]);
@@ -159,6 +170,7 @@ impl Actor {
             Ok(Rescoping::Idle) => false,
             Err(error) => {
                 tracing::error!(%error, "scopes could not be found again; the step is done later");
+                self.failed(&error);
                 false
             }
         }
@@ -172,6 +184,32 @@ impl Actor {
             }
             Err(error) => tracing::error!(%error, "the log's head could not be read"),
         }
+    }
+
+    /// After a failure of the storage nothing that was under way is answered, and whoever is connected is
+    /// told so: they come back to what the storage has once it works again.
+    fn failed(&mut self, error: &StoreError) {
+        if !error.is_distrust() {
+            return;
+        }
+        self.memory = Memory::InDoubt;
+        for replica in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.end(&replica, storage_goodbye(error));
+        }
+    }
+
+    /// Reads from the storage what memory has of it, when that is in doubt; the goodbye while it cannot.
+    fn recover(&mut self) -> Result<(), Goodbye> {
+        if self.memory == Memory::Sound {
+            return Ok(());
+        }
+        self.workspace.reload().map_err(|error| {
+            tracing::error!(%error, "the storage still fails");
+            goodbye(GoodbyeCode::Internal, STORAGE_FAILED, Some(5_000))
+        })?;
+        self.memory = Memory::Sound;
+        self.announce();
+        Ok(())
     }
 
     fn is_current(&self, session: u64, replica: &ReplicaId) -> bool {
@@ -200,6 +238,7 @@ impl Actor {
                     && let Err(error) = self.workspace.acknowledge(&replica, receipt)
                 {
                     self.end(&replica, storage_goodbye(&error));
+                    self.failed(&error);
                 }
             }
             Command::Leave { session, replica } => {
@@ -227,13 +266,17 @@ impl Actor {
             let text = "the server fails on this device's hello";
             return Err(goodbye(GoodbyeCode::Internal, text, Some(GIVEN_UP_RETRY_MS)));
         }
+        self.recover()?;
         self.suspects.begin([deed]);
         failpoint::panic_at(failpoint::HELLO, hello.replica);
         let greeted = self.workspace.hello(clock::now(), lease, member, hello);
         self.suspects.done();
         greeted.map_err(|error| match error {
             HelloError::Refused(goodbye) => goodbye,
-            HelloError::Store(error) => storage_goodbye(&error),
+            HelloError::Store(error) => {
+                self.failed(&error);
+                storage_goodbye(&error)
+            }
         })
     }
 
@@ -282,7 +325,7 @@ impl Actor {
     }
 
     fn commit_group(&mut self, group: Vec<Submitted>) {
-        if group.is_empty() {
+        if group.is_empty() || self.recover().is_err() {
             return;
         }
         let Err(error) = self.try_commit(&group) else { return };
@@ -290,16 +333,21 @@ impl Actor {
         for submitted in group {
             by_replica.entry(submitted.replica).or_default().push(submitted);
         }
-        if by_replica.len() == 1 || matches!(error, StoreError::Full) {
+        let hopeless = matches!(error, StoreError::Full) || error.is_distrust();
+        if by_replica.len() == 1 || hopeless {
             for replica in by_replica.keys() {
                 self.end(replica, storage_goodbye(&error));
             }
-            return;
+            return self.failed(&error);
         }
         // One damaged document ends the sessions that touch it, and not everybody's who came with them.
         for (replica, group) in by_replica {
             if let Err(error) = self.try_commit(&group) {
                 self.end(&replica, storage_goodbye(&error));
+                self.failed(&error);
+            }
+            if self.memory == Memory::InDoubt {
+                return;
             }
         }
     }
@@ -355,6 +403,8 @@ fn storage_goodbye(error: &StoreError) -> Goodbye {
         StoreError::Full => {
             goodbye(GoodbyeCode::StorageFull, "the server cannot store anything", Some(30_000))
         }
-        _ => goodbye(GoodbyeCode::Internal, "the server's storage failed", Some(5_000)),
+        _ => goodbye(GoodbyeCode::Internal, STORAGE_FAILED, Some(5_000)),
     }
 }
+
+const STORAGE_FAILED: &str = "the server's storage failed; what was not answered may not be stored";

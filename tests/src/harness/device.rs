@@ -7,10 +7,12 @@ use client_sdk::engine::{Input, Outward, SyncLoop};
 use client_sdk::{Client, Clock as _, Config, SeededEntropy, StoreError};
 use crdt_core::id::MemberId;
 use crdt_core::schema::Schema;
+use rand::rngs::StdRng;
 
 use super::files::Files;
 use super::network::Link;
 use super::time::{SimClock, WorldTime};
+use crate::vfs::Disk;
 
 /// The workspace of every simulation.
 pub const WORKSPACE: &str = "field";
@@ -27,6 +29,7 @@ pub struct SimDevice {
     pub speaks_as: Option<MemberId>,
     member: MemberId,
     path: PathBuf,
+    disk: Disk,
     seed: u64,
     life: u64,
     max_page_count: Option<u32>,
@@ -56,6 +59,7 @@ impl SimDevice {
             speaks_as: None,
             member,
             path: folder.join(format!("{name}.db")),
+            disk: Disk::new(),
             seed: seed ^ (place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             life: 0,
             max_page_count: None,
@@ -73,6 +77,7 @@ impl SimDevice {
             .member_name(self.name.clone())
             .clock(Arc::<SimClock>::clone(&self.clock))
             .entropy(SeededEntropy::new(seed));
+        config.vfs = Some(self.disk.name());
         config.max_page_count = self.max_page_count;
         config.schema = self.schema.clone();
         let client = Client::open(config)?;
@@ -148,7 +153,20 @@ impl SimDevice {
 
     /// Dies: what is on disk stays as it is, nothing is closed.
     pub(super) fn die(&mut self) {
-        self.die_with(&Files::copy(&self.path));
+        self.disk.orphan();
+        self.running = None;
+    }
+
+    /// Loses its power: what was not synced may be lost.
+    pub(super) fn lose_power(&mut self, rng: &mut StdRng) {
+        self.disk.power_off(rng);
+        self.running = None;
+    }
+
+    /// The disk that its database is on.
+    #[must_use]
+    pub const fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// Dies with the files as they were at an earlier moment: the power went, and the disk had not yet

@@ -24,6 +24,7 @@ use sync_server::workspace::{Feed, Folding, Stride, Submitted, Workspace};
 
 use super::files::Files;
 use super::network::Wire;
+use crate::vfs::Disk;
 
 /// Where a server dies when it has been told to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub(super) struct Moment {
 /// The server.
 pub struct SimServer {
     path: PathBuf,
+    disk: Disk,
     options: SqliteOptions,
     stride: Stride,
     running: Option<Running>,
@@ -73,6 +75,8 @@ struct Running {
     served: BTreeMap<Wire, Served>,
     seats: BTreeMap<ReplicaId, Wire>,
     group: Vec<Submitted>,
+    /// Whether the storage has failed since the workspace was read from it.
+    in_doubt: bool,
 }
 
 struct Served {
@@ -112,10 +116,11 @@ impl SimServer {
         leases.fill_bytes(&mut epoch);
         SqliteStore::create(&path, Epoch(epoch), Schema::builtin().text())
             .expect("an empty folder takes a new workspace");
-        let options = SqliteOptions::default();
+        let disk = Disk::new();
+        let options = SqliteOptions { vfs: Some(disk.name()), ..SqliteOptions::default() };
         let log = BTreeMap::new();
         let mut server =
-            Self { path, options, stride, running: None, lives: 0, crash: None, leases, log };
+            Self { path, disk, options, stride, running: None, lives: 0, crash: None, leases, log };
         server.start();
         server
     }
@@ -188,9 +193,8 @@ impl SimServer {
     }
 
     pub(super) fn start(&mut self) {
-        let options = SqliteOptions { max_page_count: self.options.max_page_count, ..SqliteOptions::default() };
         let store: Arc<dyn Store> = Arc::new(
-            SqliteStore::open(&self.path, options).expect("the server's file can be opened"),
+            SqliteStore::open(&self.path, self.options).expect("the server's file can be opened"),
         );
         let workspace = Workspace::open(store, BOUNDS.peer).expect("the workspace can be opened");
         let workspace = workspace.with_stride(self.stride);
@@ -201,18 +205,32 @@ impl SimServer {
             .map(|batch| (batch.id, batch.position))
             .collect();
         let (served, seats) = (BTreeMap::new(), BTreeMap::new());
-        self.running = Some(Running { workspace, served, seats, group: Vec::new() });
+        self.running =
+            Some(Running { workspace, served, seats, group: Vec::new(), in_doubt: false });
         self.lives += 1;
     }
 
     /// Dies: what is on disk stays as it is, nothing is closed. The connections that it had.
     pub(super) fn die(&mut self) -> Vec<Wire> {
-        let files = Files::copy(&self.path);
+        self.disk.orphan();
+        self.gone()
+    }
+
+    /// Loses its power: what was not synced may be lost.
+    pub(super) fn lose_power(&mut self, rng: &mut StdRng) -> Vec<Wire> {
+        self.disk.power_off(rng);
+        self.gone()
+    }
+
+    fn gone(&mut self) -> Vec<Wire> {
         let Some(running) = self.running.take() else { return Vec::new() };
-        let wires = running.served.keys().copied().collect();
-        drop(running);
-        files.put_back();
-        wires
+        running.served.keys().copied().collect()
+    }
+
+    /// The disk that its database is on.
+    #[must_use]
+    pub const fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// The files of its database, for a server that has died.
@@ -230,11 +248,26 @@ impl Running {
     /// Some folding, as an idle server does it.
     fn fold(&mut self) {
         for _ in 0..FOLDING_STEPS {
-            let step = self.workspace.fold_one().expect("every document of a simulation folds");
-            if step == Folding::Idle {
-                return;
+            match self.workspace.fold_one() {
+                Ok(Folding::Idle) => return,
+                Ok(Folding::Folded { .. } | Folding::Looked) => {}
+                Err(error) if error.is_distrust() => {
+                    self.in_doubt = true;
+                    return;
+                }
+                // There is no room for it; it is tried again.
+                Err(StoreError::Full) => return,
+                Err(error) => panic!("every document of a simulation folds: {error}"),
             }
         }
+    }
+
+    /// Reads from the storage what memory has of it, when that is in doubt; whether it is not any more.
+    fn is_recovered(&mut self) -> bool {
+        if self.in_doubt {
+            self.in_doubt = self.workspace.reload().is_err();
+        }
+        !self.in_doubt
     }
 
     /// Who sits on a connection, while no other session of the replica took over.

@@ -15,7 +15,7 @@ pub enum Fault {
     Cut,
     /// A device's process was killed.
     DeviceCrash,
-    /// A device lost its power right after it had stored a page.
+    /// A device lost its power.
     PowerCut,
     /// A device's file was put back to an older state.
     DeviceRestore,
@@ -33,6 +33,12 @@ pub enum Fault {
     SmallClockJump,
     /// A clock jumped by more than is tolerated.
     LargeClockJump,
+    /// The server lost its power.
+    ServerPowerCut,
+    /// An operation of a disk failed.
+    IoError,
+    /// A disk was full.
+    DiskFull,
 }
 
 impl Fault {

@@ -4,6 +4,7 @@ mod access;
 mod events;
 mod faults;
 mod restoring;
+mod storage;
 mod wiretap;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,7 @@ pub use access::{MemberChanges, whoever};
 use events::Event;
 pub use faults::Backup;
 pub use restoring::ServerBackup;
+pub use storage::Storage;
 pub use wiretap::holds;
 
 /// A device's place in the world.

@@ -132,9 +132,9 @@ impl Medium {
 impl From<&Image> for Medium {
     /// A disk that has come to rest with these files.
     fn from(image: &Image) -> Self {
-        let present = image.iter().filter_map(|(name, bytes)| {
-            Some((Arc::clone(name), Stored::at_rest(bytes.clone()?)))
-        });
+        let present = image
+            .iter()
+            .filter_map(|(name, bytes)| Some((Arc::clone(name), Stored::at_rest(bytes.clone()?))));
         Self { files: present.collect() }
     }
 }

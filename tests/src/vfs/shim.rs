@@ -432,11 +432,7 @@ unsafe extern "C" fn full_pathname(
     unsafe { platform!(xFullPathname, name, bytes, out) }
 }
 
-unsafe extern "C" fn randomness(
-    _: *mut ffi::sqlite3_vfs,
-    bytes: c_int,
-    out: *mut c_char,
-) -> c_int {
+unsafe extern "C" fn randomness(_: *mut ffi::sqlite3_vfs, bytes: c_int, out: *mut c_char) -> c_int {
     // SAFETY: the arguments are passed as they came.
     unsafe { platform!(xRandomness, bytes, out) }
 }

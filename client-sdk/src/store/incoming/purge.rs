@@ -118,11 +118,7 @@ impl Store {
         self.work_on_file(|connection| {
             // What is gathered for it must not fill the memory of a phone.
             let large = file_bytes(connection)? > SMALL_BYTES_MAX;
-            connection.pragma_update(
-                None,
-                "temp_store",
-                if large { "FILE" } else { "MEMORY" },
-            )?;
+            connection.pragma_update(None, "temp_store", if large { "FILE" } else { "MEMORY" })?;
             connection.execute_batch("VACUUM")?;
             Ok(connection.pragma_update(None, "temp_store", "MEMORY")?)
         })

@@ -1,6 +1,7 @@
 //! Governing: what an operator does to the workspace while it serves, and what sessions are told of it.
 
 use crdt_core::protocol::GoodbyeCode;
+use sync_server::store;
 use sync_server::workspace::{Rescoping, Workspace};
 
 use super::serving::goodbye;
@@ -47,10 +48,17 @@ impl SimServer {
     /// One step of finding scopes again.
     pub(in crate::harness) fn rescope(&mut self, at: Moment) -> Vec<Act> {
         let Some(running) = &mut self.running else { return Vec::new() };
-        let step = running.workspace.rescope_step(at.wall);
-        match step.expect("a simulation's storage takes every step") {
-            Rescoping::Idle => Vec::new(),
-            Rescoping::Step { .. } => {
+        if !running.is_recovered() {
+            return vec![Act::RescopeSoon];
+        }
+        match running.workspace.rescope_step(at.wall) {
+            Err(error) => {
+                let mut acts = self.failed(at, &error);
+                acts.push(Act::RescopeSoon);
+                acts
+            }
+            Ok(Rescoping::Idle) => Vec::new(),
+            Ok(Rescoping::Step { .. }) => {
                 let mut acts = self.announce(at);
                 acts.push(Act::RescopeSoon);
                 acts
@@ -61,6 +69,9 @@ impl SimServer {
     /// Whether scopes are still to be found again.
     #[must_use]
     pub fn is_rescoping(&self) -> bool {
-        self.running.is_some() && self.read(|tx| tx.next_rescope()).is_some()
+        self.running.as_ref().is_some_and(|running| {
+            let next = store::read(&*running.workspace.store(), |tx| tx.next_rescope());
+            next.is_ok_and(|next| next.is_some())
+        })
     }
 }

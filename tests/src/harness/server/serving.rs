@@ -139,11 +139,17 @@ impl SimServer {
         self.leases.fill_bytes(&mut lease);
         let stopped = || goodbye(GoodbyeCode::Restart, "the workspace is stopping");
         let running = self.running.as_mut().ok_or_else(stopped)?;
-        let greeting = running.workspace.hello(at.wall, Lease(lease), member, hello);
-        let greeting = greeting.map_err(|error| match error {
-            HelloError::Refused(goodbye) => goodbye,
-            HelloError::Store(error) => storage_goodbye(&error),
-        })?;
+        if !running.is_recovered() {
+            return Err(storage_failed());
+        }
+        let greeting = match running.workspace.hello(at.wall, Lease(lease), member, hello) {
+            Ok(greeting) => greeting,
+            Err(HelloError::Refused(goodbye)) => return Err(goodbye),
+            Err(HelloError::Store(error)) => {
+                acts.extend(self.failed(at, &error));
+                return Err(storage_goodbye(&error));
+            }
+        };
         let superseded = goodbye(GoodbyeCode::Superseded, "another session took over");
         acts.extend(self.end(at, &hello.replica, superseded));
         let running = self.running.as_mut().ok_or_else(stopped)?;
@@ -173,14 +179,25 @@ impl SimServer {
         let Some((replica, _)) = running.current(wire) else { return };
         if let Err(error) = running.workspace.acknowledge(&replica, receipt) {
             acts.extend(self.end(at, &replica, storage_goodbye(&error)));
+            acts.extend(self.failed(at, &error));
         }
+    }
+
+    /// After a failure of the storage nothing that was under way is answered, and everybody is told so.
+    pub(super) fn failed(&mut self, at: Moment, error: &StoreError) -> Vec<Act> {
+        let Some(running) = self.running.as_mut().filter(|_| error.is_distrust()) else {
+            return Vec::new();
+        };
+        running.in_doubt = true;
+        let seated: Vec<ReplicaId> = running.seats.keys().copied().collect();
+        seated.iter().flat_map(|replica| self.end(at, replica, storage_failed())).collect()
     }
 
     /// Commits what has been handed in, then answers it.
     pub(in crate::harness) fn commit(&mut self, at: Moment) -> Vec<Act> {
         let Some(running) = &mut self.running else { return Vec::new() };
         let group = std::mem::take(&mut running.group);
-        if group.is_empty() {
+        if group.is_empty() || !running.is_recovered() {
             return Vec::new();
         }
         if self.crash.take_if(|point| *point == CrashPoint::BeforeCommit).is_some() {
@@ -195,16 +212,24 @@ impl SimServer {
             by_replica.entry(submitted.replica).or_default().push(submitted);
         }
         let mut acts = Vec::new();
-        if by_replica.len() == 1 || matches!(error, StoreError::Full) {
+        let hopeless = matches!(error, StoreError::Full) || error.is_distrust();
+        if by_replica.len() == 1 || hopeless {
             for replica in by_replica.keys() {
                 acts.extend(self.end(at, replica, storage_goodbye(&error)));
             }
+            acts.extend(self.failed(at, &error));
             return acts;
         }
         for (replica, group) in by_replica {
             match self.try_commit(at, &group) {
                 Ok(more) => acts.extend(more),
-                Err(error) => acts.extend(self.end(at, &replica, storage_goodbye(&error))),
+                Err(error) => {
+                    acts.extend(self.end(at, &replica, storage_goodbye(&error)));
+                    acts.extend(self.failed(at, &error));
+                }
+            }
+            if self.running.as_ref().is_none_or(|running| running.in_doubt) {
+                return acts;
             }
         }
         acts
@@ -278,9 +303,11 @@ fn storage_goodbye(error: &StoreError) -> Goodbye {
             retry_after_ms: Some(30_000),
             ..goodbye(GoodbyeCode::StorageFull, "the server cannot store anything")
         },
-        _ => Goodbye {
-            retry_after_ms: Some(5_000),
-            ..goodbye(GoodbyeCode::Internal, "the server's storage failed")
-        },
+        _ => storage_failed(),
     }
+}
+
+fn storage_failed() -> Goodbye {
+    let text = "the server's storage failed";
+    Goodbye { retry_after_ms: Some(5_000), ..goodbye(GoodbyeCode::Internal, text) }
 }
