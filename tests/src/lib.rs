@@ -5,4 +5,5 @@ pub mod binaries;
 pub mod harness;
 pub mod model;
 pub mod real_server;
+pub mod standard;
 pub mod vfs;

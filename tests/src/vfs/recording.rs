@@ -35,6 +35,12 @@ impl Recording {
         self.ops.is_empty()
     }
 
+    /// What was done.
+    #[must_use]
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
     /// Begins before the first operation.
     #[must_use]
     pub fn replay(&self) -> Replay<'_> {
