@@ -157,6 +157,13 @@ impl Disk {
         self.shared.lock().is_lying = true;
     }
 
+    /// Notes a file that is there already.
+    pub fn find(&self, path: &Path) {
+        let name: Arc<str> = path.display().to_string().into();
+        let life = self.shared.opened(&name);
+        self.shared.closed(&name, life);
+    }
+
     /// Records what is done from now on. Files that are there are noted first.
     pub fn record(&self) {
         let mut state = self.shared.lock();

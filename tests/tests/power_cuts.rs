@@ -17,7 +17,10 @@ use tests::standard::{Stand, Syncs, Tape, rehearse, server};
 use tests::vfs::medium::Image;
 
 /// Cuts of each database unless `FIELDBOOK_POWER_CUTS` says otherwise.
-const CUTS: usize = 10_000;
+const CUTS: usize = 1_500;
+/// The device's file is made on the disk; the server's is found there by its first operation.
+const FIRST: usize = 0;
+const FOUND: usize = 1;
 /// One cut in so many is followed by the checks that read everything.
 const SAMPLE: usize = 25;
 
@@ -32,20 +35,21 @@ struct Cut {
     seed: u64,
 }
 
-/// Spreads `wanted` cuts over all operations; where everything is synced one cut is as good as many.
-fn cuts<S>(tape: &Tape<S>, wanted: usize) -> Vec<Cut> {
+/// Spreads `wanted` cuts over all operations from `first` on; where everything is synced one cut is as good
+/// as many.
+fn cuts<S>(tape: &Tape<S>, first: usize, wanted: usize) -> Vec<Cut> {
     let mut replay = tape.recording.replay();
-    let places: Vec<bool> = (0..=tape.recording.len())
+    let places: Vec<(usize, bool)> = (first..=tape.recording.len())
         .map(|ops| {
             replay.advance_to(ops);
-            replay.is_synced()
+            (ops, replay.is_synced())
         })
         .collect();
-    let open = places.iter().filter(|synced| !**synced).count();
+    let open = places.iter().filter(|(_, synced)| !*synced).count();
     let each = wanted.saturating_sub(places.len() - open).div_ceil(open.max(1));
     let mut cuts = Vec::new();
-    for (ops, synced) in places.iter().enumerate() {
-        for _ in 0..if *synced { 1 } else { each } {
+    for (ops, synced) in places {
+        for _ in 0..if synced { 1 } else { each } {
             cuts.push(Cut { ops, seed: cuts.len() as u64 });
         }
     }
@@ -148,7 +152,7 @@ fn check_device(
 fn a_device_that_loses_its_power_anywhere_has_everything_that_it_confirmed() {
     let tape = rehearse(Syncs::Honest).device;
     let truth = device_states(&tape);
-    let cuts = cuts(&tape, number("FIELDBOOK_POWER_CUTS").unwrap_or(CUTS));
+    let cuts = cuts(&tape, FIRST, number("FIELDBOOK_POWER_CUTS").unwrap_or(CUTS));
     let born = tape.steps[0].ops.end;
     let wrong =
         strike(&tape, &cuts, |stand, path, cut| check_device(&truth, born, stand, path, cut));
@@ -178,8 +182,8 @@ fn check_server(truth: &Truth, stand: &Stand, path: &Path, cut: Cut) -> Result<(
 #[test]
 fn a_server_that_loses_its_power_anywhere_has_everything_that_it_acknowledged() {
     let tape = rehearse(Syncs::Honest).server;
-    let truth = Truth::of(&tape, 0, |_| true);
-    let cuts = cuts(&tape, number("FIELDBOOK_POWER_CUTS").unwrap_or(CUTS));
+    let truth = Truth::of(&tape, FOUND, |_| true);
+    let cuts = cuts(&tape, FOUND, number("FIELDBOOK_POWER_CUTS").unwrap_or(CUTS));
     let wrong = strike(&tape, &cuts, |stand, path, cut| check_server(&truth, stand, path, cut));
     println!("{} cuts, {} operations, {} states", cuts.len(), tape.recording.len(), truth.len());
     report("server", &cuts, &wrong);
@@ -190,19 +194,19 @@ fn a_server_that_loses_its_power_anywhere_has_everything_that_it_acknowledged() 
 #[test]
 fn disks_that_only_say_that_they_sync_are_found_out() {
     let rehearsed = rehearse(Syncs::Lying);
-    let cuts_of = |wanted| wanted / 10;
+    let wanted = CUTS / 10;
     let device = &rehearsed.device;
     let truth = device_states(device);
     let born = device.steps[0].ops.end;
-    let some: Vec<Cut> = cuts(device, cuts_of(CUTS)).into_iter().step_by(10).collect();
+    let some: Vec<Cut> = cuts(device, FIRST, wanted).into_iter().step_by(10).collect();
     let wrong =
         strike(device, &some, |stand, path, cut| check_device(&truth, born, stand, path, cut));
     println!("a lying disk: {} of {} cuts of the device are wrong", wrong.len(), some.len());
     assert!(wrong.len() * 2 > some.len(), "the check of the device cannot fail");
 
     let server = &rehearsed.server;
-    let truth = Truth::of(server, 0, |_| true);
-    let some: Vec<Cut> = cuts(server, cuts_of(CUTS)).into_iter().step_by(10).collect();
+    let truth = Truth::of(server, FOUND, |_| true);
+    let some: Vec<Cut> = cuts(server, FOUND, wanted).into_iter().step_by(10).collect();
     let wrong = strike(server, &some, |stand, path, cut| check_server(&truth, stand, path, cut));
     println!("a lying disk: {} of {} cuts of the server are wrong", wrong.len(), some.len());
     assert!(wrong.len() * 2 > some.len(), "the check of the server cannot fail");

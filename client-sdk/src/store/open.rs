@@ -42,6 +42,8 @@ pub(crate) struct Opening {
 
 /// Up to this size every open checks the whole file; larger ones are checked once a fault was seen, bytes.
 const CHECK_ALWAYS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Looks at a file before it counts as damaged.
+const LOOKS: u32 = 3;
 /// The WAL is folded back after this many pages of 4 KiB: small and reused, it makes commits faster.
 const CHECKPOINT_PAGES: u32 = 1_000;
 /// What remains of the WAL after a checkpoint, bytes.
@@ -94,10 +96,16 @@ impl Opening {
     /// Opens the file; a damaged one is set aside first and a fresh one made.
     pub(crate) fn open(&self) -> Result<(Connection, OpenReport), StoreError> {
         let created = !self.path.exists();
-        let problem = match self.writer().and_then(|found| self.checked(found)) {
-            Ok(connection) => return Ok((connection, OpenReport { created, damaged: None })),
-            Err(StoreError::Corrupt(problem)) => problem,
-            Err(other) => return Err(other),
+        let mut looks = 0;
+        let problem = loop {
+            looks += 1;
+            match self.writer().and_then(|found| self.checked(found)) {
+                Ok(connection) => return Ok((connection, OpenReport { created, damaged: None })),
+                // A read that failed looks the same as damage: only what is seen each time counts.
+                Err(StoreError::Corrupt(_)) if looks < LOOKS => {}
+                Err(StoreError::Corrupt(problem)) => break problem,
+                Err(other) => return Err(other),
+            }
         };
         let damaged = self.set_aside(problem)?;
         let report = OpenReport { created: true, damaged: Some(damaged) };

@@ -80,18 +80,21 @@ impl<S> Side<S> {
 impl Stage {
     fn new(syncs: Syncs) -> Self {
         let folder = crate::harness::files::folder();
-        let side = |name: &str| {
+        let [path, server_path] = ["device.db", "server.db"].map(|name| folder.path().join(name));
+        let checked = schema("employees = { type = \"int\", min = 0 }");
+        SqliteStore::create(&server_path, Epoch([7; 16]), checked.text())
+            .expect("an empty folder takes a workspace");
+        let [disk, server_disk] = [&path, &server_path].map(|path| {
             let disk = Disk::new();
+            if path.exists() {
+                disk.find(path);
+            }
             if syncs == Syncs::Lying {
                 disk.lie();
             }
             disk.record();
-            (disk, folder.path().join(name))
-        };
-        let ((disk, path), (server_disk, server_path)) = (side("device.db"), side("server.db"));
-        let checked = schema("employees = { type = \"int\", min = 0 }");
-        SqliteStore::create(&server_path, Epoch([7; 16]), checked.text())
-            .expect("an empty folder takes a workspace");
+            disk
+        });
         let other = Client::open(config(&folder.path().join("other.db"), "bob", None, 1));
         Self {
             _folder: folder,

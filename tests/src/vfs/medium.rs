@@ -82,8 +82,13 @@ impl Medium {
             Op::Truncated(name, length) => self.of(name).change(Unsynced::Length(*length)),
             Op::Synced(name) => {
                 let stored = self.of(name);
+                let is_new = stored.durable.is_none();
                 let durable = stored.durable.get_or_insert_default();
                 stored.unsynced.drain(..).for_each(|change| change.apply(durable));
+                if is_new {
+                    // With a new file its folder is synced, and so is what was removed there.
+                    self.files.values_mut().for_each(Stored::removal_is_durable);
+                }
             }
             Op::SyncFailed(name) => self.of(name).unsynced.clear(),
             Op::Removed(name, Removal::Durable) => *self.of(name) = Stored::default(),
@@ -142,6 +147,14 @@ impl From<&Image> for Medium {
 impl Stored {
     fn at_rest(bytes: Vec<u8>) -> Self {
         Self { current: Some(bytes.clone()), durable: Some(bytes), unsynced: Vec::new() }
+    }
+
+    fn removal_is_durable(&mut self) {
+        let anew = self.unsynced.iter().rposition(|change| matches!(change, Unsynced::Anew));
+        if let Some(place) = anew {
+            self.durable = None;
+            self.unsynced.drain(..=place);
+        }
     }
 
     fn change(&mut self, change: Unsynced) {
