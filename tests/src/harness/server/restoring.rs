@@ -38,7 +38,7 @@ impl SimServer {
 
     fn open_store(&self) -> SqliteStore {
         assert!(self.running.is_none(), "a running server holds its database");
-        let options = SqliteOptions { max_page_count: self.options.max_page_count };
+        let options = self.options;
         SqliteStore::open(&self.path, options).expect("the server's file can be opened")
     }
 }
