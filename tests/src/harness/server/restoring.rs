@@ -4,7 +4,7 @@ use crdt_core::id::Epoch;
 use crdt_core::time::Timestamp;
 use rand::RngCore as _;
 use sync_server::store::recovery::Restoration;
-use sync_server::store::sqlite::{SqliteOptions, SqliteStore};
+use sync_server::store::sqlite::SqliteStore;
 use sync_server::store::{self, LogInfo};
 use sync_server::workspace;
 
