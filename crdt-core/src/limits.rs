@@ -78,6 +78,22 @@ pub const FOLD_CHANGES_MIN: u64 = 64;
 pub const RECEIPT_NUMBER_MAX: u64 = 1 << 53;
 /// The name of a scope with the entities of it, bytes.
 pub const SCOPE_BYTES_MAX: usize = 2_048;
+/// Documents that one message compares: a device goes through all it may have to give in such steps.
+pub const COMPARED_MAX: usize = 500;
+/// What a message that compares aims for, bytes: a document's actors take a few bytes each.
+pub const COMPARE_BYTES: usize = 128 * 1024;
+/// Changes of one message that gives back what a restored server lacks: the work of one commit.
+pub const RELAY_CHANGES_MAX: usize = 500;
+/// What such a message aims for, bytes.
+pub const RELAY_BYTES: usize = 256 * 1024;
+/// Changes that one member may give back within a minute.
+pub const RELAYED_PER_MINUTE: u32 = 20_000;
+/// How long a restored server takes other people's changes from those who hold them, milliseconds: 90 days.
+pub const RECOVERY_MS: i64 = 90 * 24 * 60 * 60 * 1000;
+/// Changes of one workspace that wait for what they depend on.
+pub const PARKED_MAX: u64 = 100_000;
+/// The same, bytes.
+pub const PARKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// What a device calls itself, bytes.
 pub const DEVICE_NAME_BYTES_MAX: usize = 200;
 /// Scopes of one member.

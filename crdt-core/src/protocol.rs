@@ -11,16 +11,20 @@ mod lineage;
 mod message;
 mod page;
 mod receipt;
+mod relay;
 mod table;
 mod wire;
 
 pub use batch::{Batch, Dependencies, DocumentChanges, DocumentRef, Identity, SentChange};
 pub use frame::{FrameError, decode_frame, encode_frame};
-pub use handshake::{Cursor, Hello, PeerLimits, ScopeCursor, Welcome};
 pub use lineage::{Ended, Parting};
+pub use handshake::{Cursor, Hello, PeerLimits, Recovery, ScopeCursor, Welcome};
 pub use message::{Ack, Fetch, Goodbye, GoodbyeCode, Message, NewToken, Push, TokenTaken};
 pub use page::{AuthorName, Entry, Page, PagePart, PageParts, Staged};
 pub use receipt::{AcceptedDocument, Outcome, Receipt, Refusal};
+pub use relay::{
+    Compare, Compared, Lack, Lacking, ParkedChange, Relay, Relayed,
+};
 
 /// The WebSocket subprotocol.
 pub const SUBPROTOCOL: &str = "fieldbook.v1";

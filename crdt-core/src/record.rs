@@ -12,6 +12,7 @@ pub mod document;
 mod door;
 mod merge;
 mod op;
+mod reach;
 mod reauthor;
 mod seed;
 mod shape;
@@ -28,6 +29,7 @@ pub use door::{
 };
 pub use merge::{Conflict, Contender, conflict, deletion_conflict, winner};
 pub use op::{Action, Op, OpId, Scalar};
+pub use reach::{Reach, to_give};
 pub use reauthor::{Again, Fate, Reauthor, Rewritten, Unanswered, UnknownPast, reauthor};
 pub use seed::{SeedKind, seed};
 pub use shape::{DELETED, Deletion, Key, KeyError, hydrate, reconcile, scalar_for};

@@ -86,6 +86,14 @@ impl SentChange {
         Self { change: Change { deps: Vec::new(), ..change.clone() }, deps, claim }
     }
 
+    /// Puts a change into a form that stands by itself: whole hashes, whatever the receiver holds.
+    #[must_use]
+    pub fn alone(change: &Change, hash: &ChangeHash) -> Self {
+        let deps = Dependencies::Long(change.deps.clone());
+        let claim = hash.0[..limits::HASH_CLAIM_BYTES].to_vec();
+        Self { change: Change { deps: Vec::new(), ..change.clone() }, deps, claim }
+    }
+
     /// The change, with the dependencies that the receiver found.
     #[must_use]
     pub fn with_deps(self, mut deps: Vec<ChangeHash>) -> Change {
@@ -265,16 +273,40 @@ pub(super) fn section_from_wire(section: &str) -> Result<Section, FrameError> {
     section.parse().map_err(|_| FrameError::Field("section"))
 }
 
+impl DocumentChanges {
+    pub(super) fn to_wire(&self, table: &mut TableWriter) -> wire::DocumentChanges {
+        let (number, identity) = match &self.document {
+            DocumentRef::Number(number) => (*number, None),
+            DocumentRef::Identity(identity) => (0, Some(identity.to_wire())),
+        };
+        let changes = self.changes.iter().map(|change| change.to_wire(table)).collect();
+        wire::DocumentChanges { number, identity, changes }
+    }
+
+    pub(super) fn from_wire(
+        wire: wire::DocumentChanges,
+        table: &TableReader,
+    ) -> Result<Self, FrameError> {
+        let document = match (wire.number, wire.identity) {
+            (0, Some(identity)) => DocumentRef::Identity(Identity::from_wire(identity)?),
+            (number, None) if number != 0 => DocumentRef::Number(number),
+            _ => return Err(FrameError::Field("document")),
+        };
+        let changes = wire.changes.into_iter();
+        let changes = changes.map(|change| SentChange::from_wire(change, table));
+        Ok(Self { document, changes: changes.collect::<Result<_, _>>()? })
+    }
+
+    /// The edit time of its first change.
+    pub(super) fn first_time(&self) -> Option<Timestamp> {
+        let mut changes = self.changes.iter().map(|sent| sent.change.time);
+        changes.find(|time| time.as_millis() != 0)
+    }
+}
+
 impl Batch {
     pub(super) fn to_wire(&self, table: &mut TableWriter) -> wire::Batch {
-        let documents = self.documents.iter().map(|document| {
-            let (number, identity) = match &document.document {
-                DocumentRef::Number(number) => (*number, None),
-                DocumentRef::Identity(identity) => (0, Some(identity.to_wire())),
-            };
-            let changes = document.changes.iter().map(|change| change.to_wire(table)).collect();
-            wire::DocumentChanges { number, identity, changes }
-        });
+        let documents = self.documents.iter().map(|document| document.to_wire(table));
         wire::Batch {
             documents: documents.collect(),
             id: self.id.0.to_vec(),
@@ -293,17 +325,8 @@ impl Batch {
             return Err(FrameError::TooMany("changes in a batch"));
         }
         let id = BatchId::try_from(&wire.id[..]).map_err(|_| FrameError::Field("batch id"))?;
-        let documents = wire.documents.into_iter().map(|document| {
-            let reference = match (document.number, document.identity) {
-                (0, Some(identity)) => DocumentRef::Identity(Identity::from_wire(identity)?),
-                (number, None) if number != 0 => DocumentRef::Number(number),
-                _ => return Err(FrameError::Field("document")),
-            };
-            let changes = document.changes.into_iter();
-            let changes = changes.map(|change| SentChange::from_wire(change, table));
-            let changes = changes.collect::<Result<Vec<_>, _>>()?;
-            Ok(DocumentChanges { document: reference, changes })
-        });
+        let documents = wire.documents.into_iter();
+        let documents = documents.map(|document| DocumentChanges::from_wire(document, table));
         Ok(Self {
             id,
             number: wire.number,
@@ -324,9 +347,7 @@ impl Batch {
 
     /// The edit time of its first change: what its other times are counted from.
     pub(super) fn base_time(&self) -> Timestamp {
-        let mut changes = self.documents.iter().flat_map(|document| &document.changes);
-        changes
-            .find(|sent| sent.change.time.as_millis() != 0)
-            .map_or(Timestamp::from_millis(0), |sent| sent.change.time)
+        let mut times = self.documents.iter().filter_map(DocumentChanges::first_time);
+        times.next().unwrap_or(Timestamp::from_millis(0))
     }
 }

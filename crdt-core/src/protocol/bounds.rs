@@ -39,6 +39,31 @@ pub(super) const ENVELOPE: &[Part] = &[
     one(3, &[list(2, "batches", limits::PUSH_BATCHES_MAX, BATCH)]),
     one(4, &[list(1, "receipts", limits::RECEIPTS_PER_WELCOME_MAX, RECEIPT)]),
     one(7, &[numbers(1, "documents to fetch", limits::PAGE_ENTRIES_MAX)]),
+    one(
+        11,
+        &[list(
+            2,
+            "documents to compare",
+            limits::COMPARED_MAX,
+            &[numbers(3, "actors", 2 * limits::DOCUMENT_ACTORS_MAX)],
+        )],
+    ),
+    one(
+        12,
+        &[list(
+            2,
+            "documents to compare",
+            limits::COMPARED_MAX,
+            &[numbers(2, "actors", 2 * limits::DOCUMENT_ACTORS_MAX)],
+        )],
+    ),
+    one(
+        13,
+        &[
+            list(2, "documents", limits::COMPARED_MAX, CHANGES),
+            list(3, "authors", limits::RELAY_CHANGES_MAX, &[]),
+        ],
+    ),
 ];
 
 /// A page's body.
@@ -49,12 +74,10 @@ pub(super) const PAGE: &[Part] = &[
     texts(6, "scopes", limits::SCOPES_MAX),
 ];
 
-const BATCH: &[Part] = &[list(
-    5,
-    "documents in a batch",
-    limits::BATCH_DOCUMENTS_MAX,
-    &[list(3, "changes in a batch", limits::BATCH_CHANGES_MAX, CHANGE)],
-)];
+const BATCH: &[Part] =
+    &[list(5, "documents in a batch", limits::BATCH_DOCUMENTS_MAX, CHANGES)];
+
+const CHANGES: &[Part] = &[list(3, "changes in a batch", limits::BATCH_CHANGES_MAX, CHANGE)];
 
 const CHANGE: &[Part] = &[list(
     8,
@@ -167,6 +190,6 @@ const PARTS_FREE: usize = 4_096;
 /// operation that unsets a field of one letter takes 7.
 const PART_BYTES: usize = 6;
 /// The longest list above.
-const SHAPE_PARTS_MAX: usize = 5;
+const SHAPE_PARTS_MAX: usize = 8;
 
 const _: () = assert!(ENVELOPE.len() <= SHAPE_PARTS_MAX && RECEIPT.len() <= SHAPE_PARTS_MAX);

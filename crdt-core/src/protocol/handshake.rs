@@ -101,6 +101,38 @@ pub struct Welcome {
     pub standing: Standing,
     /// When the session's token ends, by the server's clock.
     pub token_expires: Timestamp,
+    /// Whether the server compares documents, and takes what it lacks.
+    pub recovery: Recovery,
+}
+
+/// What a server does for devices that know a log which it lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recovery {
+    /// It does not know of such things: an older version.
+    #[default]
+    Unknown,
+    /// It compares documents. What it lacks of other people's changes is not taken any more.
+    Closed,
+    /// It compares documents, and takes what it lacks from everyone who holds it.
+    Open,
+}
+
+impl Recovery {
+    const fn to_wire(self) -> u32 {
+        match self {
+            Self::Unknown => 0,
+            Self::Closed => 1,
+            Self::Open => 2,
+        }
+    }
+
+    const fn from_wire(number: u32) -> Self {
+        match number {
+            1 => Self::Closed,
+            2 => Self::Open,
+            _ => Self::Unknown,
+        }
+    }
 }
 
 /// How much may be under way at once.
@@ -216,6 +248,7 @@ impl Welcome {
             policy: self.policy.clone(),
             standing: Some(standing_to_wire(&self.standing)),
             token_expires: self.token_expires.as_millis(),
+            recovery: self.recovery.to_wire(),
         }
     }
 
@@ -251,6 +284,7 @@ impl Welcome {
             policy: wire.policy,
             standing: standing_from_wire(member, wire.standing.unwrap_or_default())?,
             token_expires: Timestamp::from_millis(wire.token_expires),
+            recovery: Recovery::from_wire(wire.recovery),
         })
     }
 }

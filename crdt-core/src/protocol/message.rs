@@ -5,6 +5,7 @@ use super::frame::FrameError;
 use super::handshake::{Hello, Welcome};
 use super::page::PagePart;
 use super::receipt::{Receipt, receipts_from_wire};
+use super::relay::{Compare, Lacking, Relay, Relayed};
 use super::table::{TableReader, TableWriter};
 use super::wire;
 use crate::id::WrongLength;
@@ -34,6 +35,14 @@ pub enum Message {
     Token(NewToken),
     /// Server to device: the newer token is taken.
     TokenTaken(TokenTaken),
+    /// Device to server: how far its documents go, after the server was restored.
+    Compare(Compare),
+    /// Server to device: what it lacks of them.
+    Lacking(Lacking),
+    /// Device to server: other people's changes that the server lacks.
+    Relay(Relay),
+    /// Server to device: what became of them.
+    Relayed(Relayed),
 }
 
 /// Batches, and what was stored meanwhile.
@@ -185,6 +194,10 @@ impl Message {
             Self::Goodbye(_) => "goodbye",
             Self::Token(_) => "token",
             Self::TokenTaken(_) => "token taken",
+            Self::Compare(_) => "compare",
+            Self::Lacking(_) => "lacking",
+            Self::Relay(_) => "relay",
+            Self::Relayed(_) => "relayed",
         }
     }
 
@@ -216,6 +229,10 @@ impl Message {
             Self::TokenTaken(taken) => {
                 wire::Body::TokenTaken(wire::TokenTaken { expires: taken.expires.as_millis() })
             }
+            Self::Compare(compare) => wire::Body::Compare(compare.to_wire()),
+            Self::Lacking(lacking) => wire::Body::Lacking(lacking.to_wire()),
+            Self::Relay(relay) => wire::Body::Relay(relay.to_wire()),
+            Self::Relayed(relayed) => wire::Body::Relayed(relayed.to_wire()),
         };
         wire::Envelope { body: Some(body) }
     }
@@ -256,6 +273,10 @@ impl Message {
             wire::Body::TokenTaken(taken) => {
                 Self::TokenTaken(TokenTaken { expires: Timestamp::from_millis(taken.expires) })
             }
+            wire::Body::Compare(compare) => Self::Compare(Compare::from_wire(compare)?),
+            wire::Body::Lacking(lacking) => Self::Lacking(Lacking::from_wire(lacking)?),
+            wire::Body::Relay(relay) => Self::Relay(Relay::from_wire(relay)?),
+            wire::Body::Relayed(relayed) => Self::Relayed(Relayed::from_wire(relayed)),
         })
     }
 }

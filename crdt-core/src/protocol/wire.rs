@@ -4,7 +4,7 @@ use prost::{Message, Oneof};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Envelope {
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub body: Option<Body>,
 }
 
@@ -30,6 +30,14 @@ pub(super) enum Body {
     Token(NewToken),
     #[prost(message, tag = "10")]
     TokenTaken(TokenTaken),
+    #[prost(message, tag = "11")]
+    Compare(Compare),
+    #[prost(message, tag = "12")]
+    Lacking(Lacking),
+    #[prost(message, tag = "13")]
+    Relay(Relay),
+    #[prost(message, tag = "14")]
+    Relayed(Relayed),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -118,6 +126,8 @@ pub(super) struct Welcome {
     pub standing: Option<Standing>,
     #[prost(sint64, tag = "18")]
     pub token_expires: i64,
+    #[prost(uint32, tag = "19")]
+    pub recovery: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -453,4 +463,62 @@ pub(super) struct NewToken {
 pub(super) struct TokenTaken {
     #[prost(sint64, tag = "1")]
     pub expires: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Compare {
+    #[prost(message, optional, tag = "1")]
+    pub table: Option<Table>,
+    #[prost(message, repeated, tag = "2")]
+    pub documents: Vec<Compared>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Compared {
+    #[prost(message, optional, tag = "1")]
+    pub identity: Option<Identity>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub heads: Vec<u8>,
+    #[prost(uint64, repeated, tag = "3")]
+    pub reaches: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Lacking {
+    #[prost(message, optional, tag = "1")]
+    pub table: Option<Table>,
+    #[prost(message, repeated, tag = "2")]
+    pub documents: Vec<Lack>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Lack {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(uint64, repeated, tag = "2")]
+    pub from: Vec<u64>,
+    #[prost(bool, tag = "3")]
+    pub parted: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Relay {
+    #[prost(message, optional, tag = "1")]
+    pub table: Option<Table>,
+    #[prost(message, repeated, tag = "2")]
+    pub documents: Vec<DocumentChanges>,
+    #[prost(message, repeated, tag = "3")]
+    pub authors: Vec<Author>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Relayed {
+    #[prost(uint64, tag = "1")]
+    pub taken: u64,
+    #[prost(uint64, tag = "2")]
+    pub held: u64,
+    #[prost(uint64, tag = "3")]
+    pub parked: u64,
+    #[prost(uint64, tag = "4")]
+    pub refused: u64,
 }
