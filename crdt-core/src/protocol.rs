@@ -23,7 +23,7 @@ pub use message::{Ack, Fetch, Goodbye, GoodbyeCode, Message, NewToken, Push, Tok
 pub use page::{AuthorName, Entry, Page, PagePart, PageParts, Staged};
 pub use receipt::{AcceptedDocument, Outcome, Receipt, Refusal};
 pub use relay::{
-    Compare, Compared, Lack, Lacking, ParkedChange, Relay, Relayed,
+    Compare, Compared, Lack, Lacking, Relay, Relayed,
 };
 
 /// The WebSocket subprotocol.

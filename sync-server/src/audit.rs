@@ -114,8 +114,21 @@ pub struct Who {
 pub enum What {
     /// A batch was answered.
     Batch(Judged),
+    /// A change that the server had lost was given back: the entry's `who` is its author.
+    Relayed(Relayer, Judged),
     /// An administrative act was done.
     Act(Act),
+}
+
+/// Who gave a change back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relayer {
+    /// The member.
+    pub member: MemberId,
+    /// The replica.
+    pub replica: ReplicaId,
+    /// The device that the replica lives on.
+    pub device: Option<DeviceId>,
 }
 
 /// An answered batch.

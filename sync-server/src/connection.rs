@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crdt_core::id::{DeviceId, Lease, MemberId};
-use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, PageParts};
+use crdt_core::protocol::{
+    Batch, Compare, Goodbye, GoodbyeCode, Hello, PageParts, Relay,
+};
 use crdt_core::time::Timestamp;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rand::RngCore as _;
@@ -20,7 +22,7 @@ use crate::session::{Bounds, Effect, Greeted, Input, Renewed, Session};
 use crate::store::{self, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::token::{Principal, TokenError};
-use crate::workspace::{Feed, Greeting};
+use crate::workspace::{Comparison, Feed, Greeting};
 use crate::workspaces::{Event, Handle, Seat, Workspaces};
 
 /// How often time passes for a session.
@@ -31,6 +33,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const TOKEN_RETRY_MS: u64 = 30_000;
 /// When to come back to a workspace that does not answer, milliseconds.
 const BUSY_RETRY_MS: u64 = 5_000;
+/// Changes that are given back and count as one batch: those of one edit are about so many.
+const CHANGES_PER_REQUEST: usize = 16;
 /// When to come back to a workspace that cannot be opened, milliseconds.
 const OPEN_RETRY_MS: u64 = 30_000;
 /// How long a session outlives its token: what the token's verification allows for clocks that differ.
@@ -77,6 +81,8 @@ struct Place {
     head: watch::Receiver<u64>,
     feed: Option<Feed>,
     build: Option<Build>,
+    /// Answers how far documents go, after a restore.
+    comparison: Comparison,
     workspace: String,
     member: MemberId,
     device: DeviceId,
@@ -150,6 +156,11 @@ impl Connection {
                 Ok(()) => Some(Input::TokenVerified(self.renew(&token).await)),
                 Err(goodbye) => Some(Input::End(goodbye)),
             },
+            Effect::Compare(compare) => match self.ask(Asked::Requests(1)) {
+                Ok(()) => self.compare(compare).await,
+                Err(goodbye) => Some(Input::End(goodbye)),
+            },
+            Effect::Relay(relay) => self.relay(relay).await.err().map(Input::End),
             Effect::Submit(batches) => self.submit(batches).await.err().map(Input::End),
             Effect::Acknowledge(receipt) => self.acknowledge(receipt).await.err().map(Input::End),
             Effect::BuildPage { flush } => {
@@ -200,6 +211,15 @@ impl Connection {
         self.ask(Asked::Requests(batches.len()))?;
         match &self.place {
             Some(place) => place.seat.submit(batches).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn relay(&mut self, relay: Relay) -> Result<(), Goodbye> {
+        let changes: usize = relay.documents.iter().map(|document| document.changes.len()).sum();
+        self.ask(Asked::Requests(1 + changes / CHANGES_PER_REQUEST))?;
+        match &self.place {
+            Some(place) => place.seat.relay(relay).await,
             None => Ok(()),
         }
     }
@@ -290,6 +310,7 @@ impl Connection {
             seat,
             handle,
             head,
+            comparison: feed.comparison(),
             feed: Some(feed),
             build: None,
             workspace: principal.workspace,
@@ -299,6 +320,22 @@ impl Connection {
         });
         let expires_at = self.end_of(principal.expires);
         Ok(Greeted { welcome: Box::new(welcome), expires_at })
+    }
+
+    /// Reads what the server lacks of documents, beside its writer.
+    async fn compare(&mut self, compare: Compare) -> Option<Input> {
+        let place = self.place.as_ref()?;
+        let (store, comparison) = (place.handle.store(), place.comparison.clone());
+        let work = move || store::read(&*store, |tx| comparison.answer(tx, &compare));
+        let failed = "documents could not be compared";
+        Some(match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(lacking)) => Input::Compared(lacking),
+            Ok(Err(error)) => {
+                tracing::error!(%error, failed);
+                Input::End(goodbye(GoodbyeCode::Internal, failed))
+            }
+            Err(_) => Input::End(goodbye(GoodbyeCode::Internal, failed)),
+        })
     }
 
     fn build(
@@ -420,6 +457,7 @@ async fn next_input(place: &mut Option<Place>) -> Input {
     tokio::select! {
         event = seat.events.recv() => match event {
             Some(Event::Receipts(receipts)) => Input::Receipts(receipts),
+            Some(Event::Relayed(relayed)) => Input::Relayed(relayed),
             Some(Event::End(goodbye)) => Input::End(goodbye),
             None => Input::End(goodbye(GoodbyeCode::SlowConsumer, "too slow to take what is sent")),
         },

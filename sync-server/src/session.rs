@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use crdt_core::protocol::{
-    Ack, Batch, FrameError, Goodbye, GoodbyeCode, Hello, Message, NewToken, PageParts, PeerLimits,
-    Receipt, TokenTaken, Welcome, decode_frame, encode_frame,
+    Ack, Batch, Compare, FrameError, Goodbye, GoodbyeCode, Hello, Lacking, Message, NewToken,
+    PageParts, PeerLimits, Receipt, Relay, Relayed, TokenTaken, Welcome, decode_frame,
+    encode_frame,
 };
 use crdt_core::time::Timestamp;
 
@@ -23,6 +24,10 @@ pub enum Input {
     TokenVerified(Result<Renewed, Goodbye>),
     /// Batches of this session were answered and are durable.
     Receipts(Vec<Receipt>),
+    /// Documents were compared.
+    Compared(Lacking),
+    /// What the device gave back was judged, and is durable.
+    Relayed(Relayed),
     /// The log has grown.
     HeadMoved,
     /// A page was built, or there was nothing to send.
@@ -60,6 +65,10 @@ pub enum Effect {
     VerifyToken(String),
     /// Hand batches to the workspace.
     Submit(Vec<Batch>),
+    /// Say what the server lacks of these documents, then feed [`Input::Compared`].
+    Compare(Compare),
+    /// Hand changes of others to the workspace.
+    Relay(Relay),
     /// The device has stored its receipts up to here.
     Acknowledge(u64),
     /// Build the next page, then feed [`Input::PageBuilt`]. Without `flush` one without entries is left out.
@@ -123,6 +132,8 @@ struct Live {
     expires_at: u64,
     /// A newer token is being judged.
     verifying: bool,
+    /// Documents are being compared, or changes of others judged: one at a time.
+    recovering: bool,
 }
 
 impl Session {
@@ -154,6 +165,8 @@ impl Session {
             Input::Greeted(greeted) => self.greeted(greeted),
             Input::TokenVerified(verified) => self.token_verified(verified),
             Input::Receipts(receipts) => self.receipts(receipts),
+            Input::Compared(lacking) => self.recovered(Message::Lacking(lacking)),
+            Input::Relayed(relayed) => self.recovered(Message::Relayed(relayed)),
             Input::HeadMoved => self.build(Some(Due::Entries)),
             Input::PageBuilt(page) => self.page_built(page),
             Input::Tick => self.tick(now),
@@ -200,6 +213,14 @@ impl Session {
                 }
                 vec![Effect::VerifyToken(token)]
             }
+            (Message::Compare(compare), Phase::Live(live)) => {
+                let busy = std::mem::replace(&mut live.recovering, true);
+                self.recover(busy, Effect::Compare(compare))
+            }
+            (Message::Relay(relay), Phase::Live(live)) => {
+                let busy = std::mem::replace(&mut live.recovering, true);
+                self.recover(busy, Effect::Relay(relay))
+            }
             (Message::Goodbye(goodbye), _) => {
                 self.phase = Phase::Closed;
                 vec![Effect::Close(goodbye)]
@@ -213,10 +234,28 @@ impl Session {
                 | Message::Ack(_)
                 | Message::Fetch(_)
                 | Message::Token(_)
-                | Message::TokenTaken(_),
+                | Message::TokenTaken(_)
+                | Message::Compare(_)
+                | Message::Lacking(_)
+                | Message::Relay(_)
+                | Message::Relayed(_),
                 _,
             ) => self.close(GoodbyeCode::Protocol, &format!("{name} is not expected here")),
         }
+    }
+
+    fn recover(&mut self, busy: bool, effect: Effect) -> Vec<Effect> {
+        if busy {
+            let text = "more is given back before what was given is answered";
+            return self.close(GoodbyeCode::Protocol, text);
+        }
+        vec![effect]
+    }
+
+    fn recovered(&mut self, message: Message) -> Vec<Effect> {
+        let Phase::Live(live) = &mut self.phase else { return Vec::new() };
+        live.recovering = false;
+        vec![Effect::Send(encode_frame(&message))]
     }
 
     fn acked(&mut self, ack: Ack) -> Vec<Effect> {

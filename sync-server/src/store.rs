@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod audit;
 pub mod conformance;
 pub mod recovery;
+pub mod relay;
 pub mod scopes;
 pub mod sqlite;
 
@@ -229,6 +230,7 @@ pub trait Read:
     + accounts::ReadAccounts
     + audit::ReadAudit
     + recovery::ReadRecovery
+    + relay::ReadRelay
     + scopes::ReadScopes
 {
     /// The log.
@@ -274,6 +276,7 @@ pub trait Write:
     + accounts::WriteAccounts
     + audit::WriteAudit
     + recovery::WriteRecovery
+    + relay::WriteRelay
     + scopes::WriteScopes
 {
     /// Takes the next position for a batch. Positions have no gaps and commit in their order.

@@ -17,6 +17,7 @@ mod kept;
 mod members;
 mod policy;
 mod recovery;
+mod relay;
 mod replay;
 mod rescope;
 mod routes;
@@ -40,12 +41,13 @@ use judge::Rules;
 pub use devices::Device;
 pub use directory::SERVER;
 pub use explain::{Explanation, Question};
-pub use feed::{Feed, Stride};
+pub use feed::{Comparison, Feed, Stride};
 pub use fold::Folding;
 pub use hello::{Greeting, HelloError};
 pub use members::{MemberChanges, MemberError};
 pub use policy::{MemberDelta, PolicyError};
 pub use recovery::begin_epoch;
+pub use relay::{RelayStatus, RelayedBy};
 pub use rescope::{RECORDS_PER_STEP, Rescoping};
 
 /// A workspace in force.
@@ -59,6 +61,8 @@ pub struct Workspace {
     slow_doors: Budget,
     /// How many edits of each member were kept within the last hour.
     kept: Budget,
+    /// How many changes each member gave back within the last minute.
+    given: Budget,
     stride: Stride,
     /// The position up to which documents were looked at for folding.
     fold_cursor: u64,
@@ -150,6 +154,7 @@ impl Workspace {
             limits,
             slow_doors: Budget::new(limits::SLOW_DOORS_PER_MINUTE, 60_000),
             kept: Budget::new(kept::PER_HOUR_MAX, 3_600_000),
+            given: Budget::new(limits::RELAYED_PER_MINUTE, 60_000),
             stride: Stride::default(),
             fold_cursor: 0,
             is_rescoping,

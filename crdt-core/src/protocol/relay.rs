@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 
-use super::batch::{DocumentChanges, Identity, SentChange};
+use super::batch::{DocumentChanges, Identity};
 use super::frame::FrameError;
 use super::message::id_field;
 use super::page::AuthorName;
@@ -60,7 +60,7 @@ impl Lack {
 /// Device to server: changes that the server lacks, whoever wrote them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Relay {
-    /// The changes, by document, dependencies first; each stands by itself ([`SentChange::alone`]).
+    /// The changes, by document, dependencies first; each stands by itself ([`super::SentChange::alone`]).
     pub documents: Vec<DocumentChanges>,
     /// Who writes under the changes' actors, as far as the device knows.
     pub authors: Vec<AuthorName>,
@@ -190,6 +190,22 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// The bytes of a relay that waits for what its changes depend on.
+    #[must_use]
+    pub fn to_stored(&self) -> Vec<u8> {
+        self.to_wire().encode_to_vec()
+    }
+
+    /// Reads what [`Relay::to_stored`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are damaged.
+    pub fn from_stored(bytes: &[u8]) -> Result<Self, FrameError> {
+        Self::from_wire(wire::Relay::decode(bytes)?)
+    }
+}
+
 impl Relayed {
     pub(super) const fn to_wire(self) -> wire::Relayed {
         let Self { taken, held, parked, refused } = self;
@@ -215,38 +231,4 @@ fn seqs_from_wire(
         return Err(FrameError::Field("actors"));
     }
     pairs.iter().map(|[actor, seq]| Ok((table.actor(*actor)?, *seq))).collect()
-}
-
-/// A change that waits for what it depends on, as it is kept.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ParkedChange {
-    /// The change with its document, as it was relayed.
-    pub document: DocumentChanges,
-}
-
-impl ParkedChange {
-    /// One change of a document.
-    #[must_use]
-    pub fn new(identity: Identity, change: SentChange) -> Self {
-        let document = super::DocumentRef::Identity(identity);
-        Self { document: DocumentChanges { document, changes: vec![change] } }
-    }
-
-    /// The bytes to keep.
-    #[must_use]
-    pub fn to_stored(&self) -> Vec<u8> {
-        let relay = Relay { documents: vec![self.document.clone()], authors: Vec::new() };
-        relay.to_wire().encode_to_vec()
-    }
-
-    /// Reads what [`ParkedChange::to_stored`] wrote.
-    ///
-    /// # Errors
-    /// When the bytes are damaged.
-    pub fn from_stored(bytes: &[u8]) -> Result<Self, FrameError> {
-        let relay = Relay::from_wire(wire::Relay::decode(bytes)?)?;
-        let [document] = <[DocumentChanges; 1]>::try_from(relay.documents)
-            .map_err(|_| FrameError::Field("document"))?;
-        Ok(Self { document })
-    }
 }

@@ -188,7 +188,7 @@ impl Verifier {
     fn count(&mut self, entry: &Entry) {
         match &entry.what {
             What::Act(_) => self.summary.acts += 1,
-            What::Batch(judged) => match judged.verdict {
+            What::Batch(judged) | What::Relayed(_, judged) => match judged.verdict {
                 Verdict::Accepted { .. } => self.summary.accepted += 1,
                 Verdict::Refused { .. } => self.summary.refused += 1,
                 Verdict::Already { .. } => {}

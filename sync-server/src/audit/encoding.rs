@@ -9,9 +9,10 @@
 //! | version | the byte 1 |
 //! | number, received at (ms), policy version | 8 bytes each |
 //! | member, replica, device, role | options of 16, 12, 16 bytes and of a text |
-//! | what | a byte: 0 a batch, 1 to 9 an act, in the order of [`Act`] |
+//! | what | a byte: 0 a batch, 128 a change that was given back, 1 to 9 an act, in the order of [`Act`] |
 //!
-//! A batch goes on with its id (16 bytes), edited at (an option of 8 bytes), the verdict (a byte: 0 accepted,
+//! A change that was given back goes on with who gave it: member (16 bytes), replica (12), device (an option
+//! of 16), and then as a batch. A batch goes on with its id (16 bytes), edited at (an option of 8 bytes), the verdict (a byte: 0 accepted,
 //! 1 already, each with its position in 8 bytes; 2 refused, with a list of reasons and 8 bytes for how many
 //! more), the list of records and 8 bytes for how many more. A reason is code (text), record (option of 16
 //! bytes), section, field, rule (options of text). A record is its id (option of 16 bytes), entity (option of
@@ -24,9 +25,11 @@ use std::collections::BTreeMap;
 use crdt_core::id::{BatchId, DeviceId, MemberId, RecordId, ReplicaId, Section};
 use crdt_core::time::Timestamp;
 
-use super::{Act, Entry, Judged, ReasonLine, RecordLine, Verdict, What, Who};
+use super::{Act, Entry, Judged, ReasonLine, RecordLine, Relayer, Verdict, What, Who};
 
 const VERSION: u8 = 1;
+/// Beyond every act.
+const RELAYED: u8 = 128;
 
 /// Bytes are not the encoding of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +52,13 @@ impl Entry {
         match &self.what {
             What::Batch(judged) => {
                 to.byte(0);
+                to.judged(judged);
+            }
+            What::Relayed(by, judged) => {
+                to.byte(RELAYED);
+                to.raw(by.member.as_bytes());
+                to.raw(by.replica.as_bytes());
+                to.option(by.device.as_ref(), |to, id| to.raw(id.as_bytes()));
                 to.judged(judged);
             }
             What::Act(act) => to.act(act),
@@ -76,6 +86,14 @@ impl Entry {
         };
         let what = match from.byte()? {
             0 => What::Batch(from.judged()?),
+            RELAYED => {
+                let by = Relayer {
+                    member: from.member()?,
+                    replica: from.raw().map(ReplicaId)?,
+                    device: from.option(|from| from.raw().map(DeviceId))?,
+                };
+                What::Relayed(by, from.judged()?)
+            }
             tag => What::Act(from.act(tag)?),
         };
         if !from.0.is_empty() {

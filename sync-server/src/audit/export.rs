@@ -25,6 +25,15 @@ pub fn json_line(head: &Head, entry: &Entry) -> String {
     });
     let more = match &entry.what {
         What::Batch(judged) => batch(judged),
+        What::Relayed(by, judged) => {
+            let mut value = batch(judged);
+            value["relayed_by"] = json!({
+                "member": by.member.to_string(),
+                "replica": by.replica.to_string(),
+                "device": by.device.map(|id| id.to_string()),
+            });
+            value
+        }
         What::Act(act) => subject(act),
     };
     if let (Value::Object(line), Value::Object(more)) = (&mut line, more) {
@@ -38,8 +47,10 @@ pub fn json_line(head: &Head, entry: &Entry) -> String {
 pub fn csv_lines(head: &Head, entry: &Entry) -> String {
     let lines = match &entry.what {
         What::Act(act) => vec![tail_of_act(act)],
-        What::Batch(judged) if judged.records.is_empty() => vec![tail_of_record(judged, None)],
-        What::Batch(judged) => {
+        What::Batch(judged) | What::Relayed(_, judged) if judged.records.is_empty() => {
+            vec![tail_of_record(judged, None)]
+        }
+        What::Batch(judged) | What::Relayed(_, judged) => {
             judged.records.iter().map(|record| tail_of_record(judged, Some(record))).collect()
         }
     };
@@ -56,6 +67,10 @@ pub fn csv_lines(head: &Head, entry: &Entry) -> String {
             entry.policy_version.to_string(),
             word(&entry.what).to_owned(),
         ];
+        if let What::Relayed(by, _) = &entry.what {
+            // The columns are for ever: who gave it back stands beside what was done.
+            cells[7] = format!("{} by {} {}", cells[7], by.member, by.replica);
+        }
         cells.extend(tail);
         cells.push(Hex(&head.hash).to_string());
         let cells: Vec<String> = cells.iter().map(|cell| quoted(cell)).collect();
@@ -72,6 +87,11 @@ const fn word(what: &What) -> &'static str {
             Verdict::Accepted { .. } => "accepted",
             Verdict::Already { .. } => "already",
             Verdict::Refused { .. } => "refused",
+        },
+        What::Relayed(_, judged) => match judged.verdict {
+            Verdict::Accepted { .. } => "relayed",
+            Verdict::Already { .. } => "relayed_already",
+            Verdict::Refused { .. } => "relay_refused",
         },
     }
 }

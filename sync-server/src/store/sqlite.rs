@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 pub mod audit;
 mod recovery;
+mod relay;
 mod rows;
 mod scopes;
 mod tx;

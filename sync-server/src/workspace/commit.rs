@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crdt_core::id::{DeviceId, Lease, ReplicaId};
-use crdt_core::protocol::{Outcome, Receipt};
+use crdt_core::protocol::{Outcome, Receipt, Recovery};
 use crdt_core::time::Timestamp;
 
 use super::budget::Budget;
 use super::directory::{SERVER, SERVER_NAME};
 use super::judge::{Answer, Desk, Rules};
-use super::{Committed, Submitted, Workspace, kept};
+use super::{Committed, Submitted, Workspace, kept, relay};
 use crate::audit::{self, Entry, Judged, What, Who};
 use crate::store::{self, Read, ReplicaRow, StoreError, Write};
 
@@ -20,6 +20,8 @@ struct Sitting<'a> {
     desk: Desk<'a>,
     kept: &'a mut Budget,
     replicas: BTreeMap<ReplicaId, ReplicaRow>,
+    /// Whether devices may give back what others wrote.
+    recovery: Recovery,
     committed: Committed,
 }
 
@@ -36,12 +38,15 @@ impl Workspace {
     ) -> Result<Committed, StoreError> {
         let store = self.store();
         let (mut slow_doors, mut kept) = (self.slow_doors.clone(), self.kept.clone());
-        let (mut committed, finished) = store::write(&*store, |tx| {
+        let (committed, finished) = store::write(&*store, |tx| {
             (slow_doors, kept) = (self.slow_doors.clone(), self.kept.clone());
+            let restored = tx.relay_window()?;
+            let desk = Desk::new(&self.rules, now, &mut slow_doors);
             let mut sitting = Sitting {
                 rules: &self.rules,
                 now,
-                desk: Desk::new(&self.rules, now, &mut slow_doors),
+                desk: desk.after_restore(restored.is_some()),
+                recovery: relay::recovery_at(restored, now),
                 kept: &mut kept,
                 replicas: BTreeMap::new(),
                 committed: Committed { head: tx.head()?, ..Committed::default() },
@@ -52,6 +57,15 @@ impl Workspace {
             sitting.rise(tx)
         })?;
         (self.slow_doors, self.kept) = (slow_doors, kept);
+        Ok(self.finished(committed, finished))
+    }
+
+    /// Takes over in memory what a commit wrote.
+    pub(super) fn finished(
+        &mut self,
+        mut committed: Committed,
+        finished: super::judge::Finished,
+    ) -> Committed {
         let directory = &mut self.rules.directory;
         let changed = finished.members.iter().filter(|(id, row)| {
             directory.get(id).is_none_or(|before| before.standing != row.standing)
@@ -60,7 +74,7 @@ impl Workspace {
         directory.take(finished.members);
         self.is_rescoping |= finished.queued;
         self.aftermath.access_changed.extend(committed.access_changed.iter().copied());
-        Ok(committed)
+        committed
     }
 }
 
@@ -84,6 +98,7 @@ impl Sitting<'_> {
             Outcome::Already { .. } => {}
         }
         self.audit(tx, submitted, &answer)?;
+        self.recover(tx, submitted, &answer.outcome)?;
         if submitted.replica == self.rules.server {
             self.committed.own = Some(answer.outcome);
             return Ok(());
@@ -100,6 +115,27 @@ impl Sitting<'_> {
         tx.put_receipt(&submitted.replica, &receipt, &answer.refused)?;
         self.committed.receipts.push((submitted.replica, receipt));
         Ok(())
+    }
+
+    /// What follows from an answer while others may give back what was lost: what waited for the batch comes
+    /// in, and what was refused to its author is taken from nobody else.
+    fn recover(
+        &mut self,
+        tx: &mut dyn Write,
+        submitted: &Submitted,
+        outcome: &Outcome,
+    ) -> Result<(), StoreError> {
+        if self.recovery != Recovery::Open {
+            return Ok(());
+        }
+        match outcome {
+            Outcome::Accepted { documents, .. } => {
+                let changed = documents.iter().map(|document| document.id.clone()).collect();
+                relay::awaken(tx, &mut self.desk, self.now, &changed)
+            }
+            Outcome::Refused { .. } => relay::withdraw(tx, &mut self.desk, submitted),
+            Outcome::Already { .. } => Ok(()),
+        }
     }
 
     /// Writes what was accepted.

@@ -6,6 +6,7 @@
 //! the device then holds the state of that very position. Scopes that caught up at different positions
 //! are brought together by following the log in those that are behind.
 
+mod compare;
 mod follow;
 mod lost;
 mod page;
@@ -20,6 +21,7 @@ use crdt_core::protocol::{AuthorName, Cursor, Hello, Page, ScopeCursor};
 
 use super::directory::{SERVER, SERVER_NAME};
 use crate::store::{Read, ScopeRow, StoreError};
+pub use compare::Comparison;
 use follow::Follower;
 pub(super) use lost::Known;
 use lost::{Lost, Progress};
@@ -131,6 +133,12 @@ impl Feed {
     /// The entries of the replica's row for what the device is told to drop.
     pub(super) fn losing(&self) -> impl Iterator<Item = String> {
         self.lost.iter().map(Lost::entry)
+    }
+
+    /// What answers how far documents go that the device may see.
+    #[must_use]
+    pub fn comparison(&self) -> Comparison {
+        Comparison::new(self.watched.clone())
     }
 
     /// The same feed with another stride.
@@ -391,10 +399,15 @@ fn add_indexed(
 }
 
 fn author(tx: &dyn Read, replica: ReplicaId) -> Result<Option<AuthorName>, StoreError> {
-    let Some(row) = tx.replica(&replica)? else { return Ok(None) };
-    let name = match tx.member(&row.member)? {
-        None if row.member == SERVER => SERVER_NAME.to_owned(),
+    let member = match tx.replica(&replica)? {
+        Some(row) => Some(row.member),
+        // It was never here; others gave back what it wrote.
+        None => tx.presumed_member(&replica)?,
+    };
+    let Some(member) = member else { return Ok(None) };
+    let name = match tx.member(&member)? {
+        None if member == SERVER => SERVER_NAME.to_owned(),
         name => name.unwrap_or_default(),
     };
-    Ok(Some(AuthorName { replica, member: row.member, name }))
+    Ok(Some(AuthorName { replica, member, name }))
 }

@@ -12,6 +12,7 @@ use crdt_core::time::Timestamp;
 
 use super::feed::Known;
 use super::recovery::in_present_log;
+use super::relay::recovery_at;
 use super::{Feed, Workspace};
 use crate::store::access::MemberRow;
 use crate::store::{self, Read, ReplicaRow, StoreError, Write};
@@ -109,6 +110,7 @@ impl Workspace {
                     .then(|| policy.text().to_owned()),
                 standing: standing.clone(),
                 token_expires: now,
+                recovery: recovery_at(tx.relay_window()?, now),
             };
             Ok(Some((welcome, feed)))
         })?;

@@ -8,6 +8,7 @@
 mod deeds;
 mod door;
 mod finish;
+mod relayed;
 mod sight;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ use crate::store::{BatchRow, Read, StoreError, Write};
 use door::Tried;
 
 pub(super) use finish::Finished;
+pub(super) use relayed::{Fate, Given};
 
 /// What a workspace judges by.
 #[derive(Debug)]
@@ -55,6 +57,10 @@ pub(super) struct Desk<'a> {
     members: BTreeMap<MemberId, MemberRow>,
     budget: &'a mut Budget,
     slow_doors: u64,
+    /// Whose budget pays for loading documents, when it is not the sender's.
+    payer: Option<MemberId>,
+    /// Whether the server was restored once: changes of a batch may then be in the log without it.
+    was_restored: bool,
 }
 
 /// The answer to a batch.
@@ -117,7 +123,14 @@ impl<'a> Desk<'a> {
             members: BTreeMap::new(),
             budget,
             slow_doors: 0,
+            payer: None,
+            was_restored: false,
         }
+    }
+
+    /// The same, of a server that was restored once.
+    pub(super) fn after_restore(self, was_restored: bool) -> Self {
+        Self { was_restored, ..self }
     }
 
     /// What it judges by.
@@ -155,6 +168,10 @@ impl<'a> Desk<'a> {
             return self.already(tx, submitted, &row).map(|outcome| Some(answer(outcome)));
         }
         let position = tx.head()? + 1;
+        if self.was_restored && self.holds_all(tx, submitted)? {
+            let outcome = self.accept_held(tx, submitted, position)?;
+            return Ok(Some(answer(outcome)));
+        }
         let (reasons, out_of_reach) = match self.try_batch(tx, submitted, position) {
             Ok((tried, deeds)) => {
                 let documents = self.accept(tx, submitted, position, tried, &deeds)?;
@@ -223,9 +240,28 @@ impl<'a> Desk<'a> {
             received_at: self.now,
         })?;
         let names: Vec<DocumentId> = tried.documents.keys().cloned().collect();
+        self.take_in(tx, tried, deeds)?;
+        self.numbered(tx, names)
+    }
+
+    /// Puts what was tried in the place of what was.
+    fn take_in(
+        &mut self,
+        tx: &mut dyn Write,
+        tried: Tried,
+        deeds: &deeds::Judged,
+    ) -> Result<(), StoreError> {
         self.drafts.accept(tx, tried.documents)?;
         self.routes.accept(deeds.routes.clone());
         self.members.extend(deeds.members.clone());
+        Ok(())
+    }
+
+    fn numbered(
+        &mut self,
+        tx: &dyn Read,
+        names: Vec<DocumentId>,
+    ) -> Result<Vec<AcceptedDocument>, StoreError> {
         let mut documents = Vec::with_capacity(names.len());
         for id in names {
             if let Some(number) = self.drafts.by_name(tx, &id)?.and_then(|draft| draft.number) {

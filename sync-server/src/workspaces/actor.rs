@@ -16,7 +16,7 @@ use crate::failpoint;
 use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
 use crate::workspace::{
-    Aftermath, Folding, Greeting, HelloError, OpenError, Rescoping, Submitted, Workspace,
+    Aftermath, Folding, Greeting, HelloError, OpenError, RelayedBy, Rescoping, Submitted, Workspace,
 };
 
 /// When to come back after the budget for loading documents is used up, milliseconds: it is one of a minute.
@@ -233,6 +233,11 @@ impl Actor {
                     self.sessions.remove(&replica);
                 }
             }
+            Command::Relay { session, by } => {
+                if self.is_current(session, &by.replica) {
+                    self.relay(&by);
+                }
+            }
             Command::Acknowledge { session, replica, receipt } => {
                 if self.is_current(session, &replica)
                     && let Err(error) = self.workspace.acknowledge(&replica, receipt)
@@ -366,14 +371,51 @@ impl Actor {
         self.metrics.batches_accepted.increment(committed.accepted);
         self.metrics.batches_refused.increment(committed.refused);
         self.deliver(committed.receipts);
-        for replica in committed.put_off {
-            let text = "too many changes whose documents had to be loaded";
-            self.end(&replica, goodbye(GoodbyeCode::Busy, text, Some(BUSY_RETRY_MS)));
-        }
+        self.put_off(committed.put_off);
         self.after();
         self.head
             .send_if_modified(|head| std::mem::replace(head, committed.head) != committed.head);
         Ok(())
+    }
+
+    /// Takes what a device gives back, and answers it.
+    fn relay(&mut self, by: &RelayedBy) {
+        let deed = Deed::Relay(by.replica);
+        if self.suspects.is_given_up(deed) {
+            let text = "the server fails on what this device gives back";
+            let given_up = goodbye(GoodbyeCode::Internal, text, Some(GIVEN_UP_RETRY_MS));
+            return self.end(&by.replica, given_up);
+        }
+        if self.recover().is_err() {
+            return;
+        }
+        self.suspects.begin([deed]);
+        let taken = self.workspace.relay(clock::now(), by);
+        self.suspects.done();
+        let (relayed, committed) = match taken {
+            Ok(taken) => taken,
+            Err(error) => {
+                tracing::error!(%error, "what a device gave back could not be stored");
+                self.end(&by.replica, storage_goodbye(&error));
+                return self.failed(&error);
+            }
+        };
+        self.put_off(committed.put_off);
+        let session = self.sessions.get(&by.replica);
+        let event = Event::Relayed(relayed);
+        if session.is_some_and(|session| session.events.try_send(event).is_err()) {
+            self.sessions.remove(&by.replica);
+        }
+        self.after();
+        self.head
+            .send_if_modified(|head| std::mem::replace(head, committed.head) != committed.head);
+    }
+
+    fn put_off(&mut self, replicas: impl IntoIterator<Item = ReplicaId>) {
+        for replica in replicas {
+            let text = "too many changes whose documents had to be loaded";
+            self.end(&replica, goodbye(GoodbyeCode::Busy, text, Some(BUSY_RETRY_MS)));
+        }
     }
 
     fn deliver(&mut self, receipts: Vec<(ReplicaId, Receipt)>) {

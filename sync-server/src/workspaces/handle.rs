@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use crdt_core::id::{Lease, MemberId, ReplicaId};
-use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, Receipt};
+use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, Receipt, Relay, Relayed};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::store::Store;
-use crate::workspace::{Greeting, Workspace};
+use crate::workspace::{Greeting, RelayedBy, Workspace};
 
 /// Events that wait for one connection. Receipts come at most once for each batch in flight.
 const EVENTS: usize = 128;
@@ -18,6 +18,8 @@ const EVENTS: usize = 128;
 pub enum Event {
     /// Batches were answered and are durable.
     Receipts(Vec<Receipt>),
+    /// What the device gave back was judged, and is durable.
+    Relayed(Relayed),
     /// The connection must end.
     End(Goodbye),
 }
@@ -37,6 +39,10 @@ pub(super) enum Command {
         replica: ReplicaId,
         member: MemberId,
         batches: Vec<Batch>,
+    },
+    Relay {
+        session: u64,
+        by: Box<RelayedBy>,
     },
     Acknowledge {
         session: u64,
@@ -132,6 +138,16 @@ impl Seat {
     pub async fn submit(&self, batches: Vec<Batch>) -> Result<(), Goodbye> {
         let (session, replica, member) = (self.session, self.replica, self.member);
         let command = Command::Submit { session, replica, member, batches };
+        self.handle.commands.send(command).await.map_err(|_| stopped())
+    }
+
+    /// Hands in what the device gives back; the answer comes as an event once it is durable.
+    ///
+    /// # Errors
+    /// When the workspace has stopped.
+    pub async fn relay(&self, relay: Relay) -> Result<(), Goodbye> {
+        let by = Box::new(RelayedBy { replica: self.replica, member: self.member, relay });
+        let command = Command::Relay { session: self.session, by };
         self.handle.commands.send(command).await.map_err(|_| stopped())
     }
 

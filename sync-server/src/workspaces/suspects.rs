@@ -15,6 +15,8 @@ pub(super) enum Deed {
     Batch(BatchId),
     /// Judging the handshake of a replica.
     Hello(ReplicaId),
+    /// Judging what a replica gives back after a restore.
+    Relay(ReplicaId),
     /// Folding a document.
     Fold,
     /// Finding the scopes of records again.
@@ -74,7 +76,7 @@ impl Suspects {
         given_up
             .filter_map(|(deed, _)| match deed {
                 Deed::Batch(id) => Some(*id),
-                Deed::Hello(_) | Deed::Fold | Deed::Rescope => None,
+                Deed::Hello(_) | Deed::Relay(_) | Deed::Fold | Deed::Rescope => None,
             })
             .collect()
     }

@@ -201,3 +201,51 @@ CREATE TABLE refresh_family (
 CREATE INDEX refresh_family_by_member ON refresh_family (member);
 CREATE INDEX refresh_family_by_device ON refresh_family (device);
 CREATE INDEX refresh_family_by_end ON refresh_family (expires_at);
+
+-- The last restore: since when devices may give back what others wrote, and when that ended.
+CREATE TABLE relay_window (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    opened_at INTEGER NOT NULL,
+    closed_at INTEGER
+) STRICT;
+
+-- Replicas that were never here, whose changes others gave back: whose they are, by what those said.
+CREATE TABLE presumed (
+    replica BLOB PRIMARY KEY,
+    member BLOB NOT NULL,
+    said_by BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Changes that were given back and wait for what they depend on.
+CREATE TABLE parked (
+    id INTEGER PRIMARY KEY,
+    record BLOB NOT NULL,
+    section TEXT NOT NULL,
+    actor BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    replica BLOB NOT NULL,
+    member BLOB NOT NULL,
+    parked_at INTEGER NOT NULL,
+    relay BLOB NOT NULL,
+    UNIQUE (record, section, actor, seq)
+) STRICT;
+
+-- Changes that their own author brought and that were refused: nobody else may bring them.
+CREATE TABLE withdrawn (
+    record BLOB NOT NULL,
+    section TEXT NOT NULL,
+    actor BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (record, section, actor)
+) STRICT, WITHOUT ROWID;
+
+-- What each replica gave back since the last restore.
+CREATE TABLE relayed (
+    replica BLOB PRIMARY KEY,
+    member BLOB NOT NULL,
+    taken INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    parked INTEGER NOT NULL,
+    refused INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -75,7 +75,7 @@ impl Desk<'_> {
 
     /// What the batch does to each record. A record whose own route stays is judged where it stood: that its
     /// parent moves is the parent's deed.
-    fn deeds(
+    pub(super) fn deeds(
         &mut self,
         tx: &dyn Read,
         who: &Standing,

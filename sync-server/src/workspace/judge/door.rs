@@ -181,7 +181,7 @@ impl Desk<'_> {
             return judge_knowing(change, claim, situation, &wrote).map_err(refused);
         }
         self.slow_doors += 1;
-        if !self.budget.take(self.now, member) {
+        if !self.budget.take(self.now, self.payer.unwrap_or(member)) {
             return Err(Stop::Busy);
         }
         let purpose = if change.touches_text() { Purpose::Text } else { Purpose::SlowDoor };
@@ -214,7 +214,7 @@ fn written_by(
 }
 
 /// Whether this very change is in already.
-fn holds(tx: &dyn Read, draft: &Draft, hash: &ChangeHash) -> Result<bool, StoreError> {
+pub(super) fn holds(tx: &dyn Read, draft: &Draft, hash: &ChangeHash) -> Result<bool, StoreError> {
     if draft.added.iter().any(|added| added.hash == *hash) {
         return Ok(true);
     }

@@ -116,7 +116,7 @@ impl Desk<'_> {
     }
 
     /// What the sender sees of a record; what the batch said of it before counts.
-    fn sight(
+    pub(super) fn sight(
         &mut self,
         tx: &dyn Read,
         submitted: &Submitted,
@@ -142,7 +142,7 @@ impl Desk<'_> {
     }
 
     /// Whether the sender may read the section of a document whose record it sees.
-    fn sees_section(
+    pub(super) fn sees_section(
         &mut self,
         submitted: &Submitted,
         who: &Standing,
@@ -155,7 +155,7 @@ impl Desk<'_> {
         Ok(self.may_read(submitted, who, &route.entity, &id.section, placement))
     }
 
-    fn may_read(
+    pub(super) fn may_read(
         &self,
         submitted: &Submitted,
         who: &Standing,
