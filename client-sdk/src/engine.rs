@@ -11,6 +11,7 @@ mod backoff;
 mod device;
 mod effect;
 mod ending;
+mod giving;
 mod host;
 mod input;
 mod jobs;
@@ -29,6 +30,7 @@ use rand::RngCore;
 pub(crate) use device::{Counts, Device};
 pub use effect::{Effect, Outward, StatusChange, StoreWork};
 pub use host::SyncLoop;
+pub use crate::store::relay::RelayStep;
 pub use input::{ConnectFailure, ConnectionId, Input, Nudge, StoreFailure, TokenFailure};
 
 use crate::status::SyncPhase;
@@ -217,8 +219,25 @@ impl Engine {
                     live.outbox_read(batches).iter().for_each(|push| turn.send(push));
                 }
             }
+            Input::RelayRead(_) | Input::LackingStored(_) | Input::RelayedStored => {
+                self.given(turn, input);
+            }
             Input::StoreFailed(failure) => self.store_failed(turn, failure),
         }
+    }
+
+    /// The store has done its part of giving back what the server lost.
+    fn given(&mut self, turn: &mut Turn<'_>, input: Input) {
+        let job = self.jobs.answered(|job| {
+            matches!(
+                (job, &input),
+                (Job::Relay, Input::RelayRead(_))
+                    | (Job::Lacking, Input::LackingStored(_))
+                    | (Job::Relayed, Input::RelayedStored)
+            )
+        });
+        let (Some(_), Phase::Live { live, .. }) = (job, &mut self.phase) else { return };
+        live.given(input).iter().for_each(|message| turn.send(message));
     }
 
     fn replica_renewed(&mut self, turn: &mut Turn<'_>) {
@@ -250,6 +269,11 @@ impl Engine {
                 (&mut work, &self.phase)
             {
                 *in_flight = live.in_flight_beside(receipts);
+            }
+            if let (StoreWork::ReadRelay { in_flight }, Phase::Live { live, .. }) =
+                (&mut work, &self.phase)
+            {
+                *in_flight = live.in_flight_beside(&[]);
             }
             turn.effects.push(Effect::Store(work));
         }
@@ -367,6 +391,13 @@ impl Engine {
             (Message::Receipts(receipts), Phase::Live { live, .. }) => {
                 live.take_receipts(receipts, &mut self.jobs)
             }
+            (Message::Lacking(lacking), Phase::Live { live, .. }) => {
+                live.giving.take_lacking(lacking, &mut self.jobs)
+            }
+            (Message::Relayed(_), Phase::Live { live, .. }) => {
+                let next = live.giving.take_relayed(&mut self.jobs);
+                next.map(|next| next.iter().for_each(|message| turn.send(message)))
+            }
             (Message::TokenTaken(TokenTaken { expires }), Phase::Live { token, .. }) => {
                 token.taken(turn.now, expires);
                 Ok(())
@@ -416,7 +447,14 @@ impl Engine {
         let (uploaded, downloaded) = match &job {
             Job::Receipts { batches, .. } => (batches.len() as u64, 0),
             Job::Page { entries, .. } => (0, *entries),
-            Job::Hello | Job::Welcome | Job::Renewal | Job::Wipe | Job::Outbox => (0, 0),
+            Job::Hello
+            | Job::Welcome
+            | Job::Renewal
+            | Job::Wipe
+            | Job::Outbox
+            | Job::Relay
+            | Job::Lacking
+            | Job::Relayed => (0, 0),
         };
         self.progress.uploaded += uploaded;
         self.progress.downloaded += downloaded;

@@ -18,6 +18,7 @@ pub(crate) mod outbox;
 pub(crate) mod projection;
 pub(crate) mod reader;
 pub(crate) mod rebase;
+pub(crate) mod relay;
 pub(crate) mod receipts;
 pub(crate) mod recovery;
 pub(crate) mod restamp;

@@ -257,6 +257,7 @@ fn welcome(head: u64) -> Welcome {
         policy: None,
         standing: crdt_core::policy::Standing::unlisted(ada()),
         token_expires: Timestamp::from_millis(4_000_000_000_000),
+        recovery: crdt_core::protocol::Recovery::Unknown,
     }
 }
 

@@ -246,6 +246,7 @@ fn the_first_messages_of_a_session_are_written_as_they_always_were() {
         policy: Some("version = 6\n".to_owned()),
         standing: standing(),
         token_expires: TIME.plus_millis(900_000),
+        recovery: crdt_core::protocol::Recovery::Unknown,
     };
     assert_message("welcome", Message::Welcome(Box::new(welcome)));
 }

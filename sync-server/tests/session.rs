@@ -39,6 +39,7 @@ fn welcome() -> Box<Welcome> {
         policy: None,
         standing: crdt_core::policy::Standing::unlisted(MemberId(Default::default())),
         token_expires: Timestamp::from_millis(4_000_000_000_000),
+        recovery: crdt_core::protocol::Recovery::Unknown,
     })
 }
 
@@ -408,6 +409,8 @@ proptest! {
                     }
                     Effect::Greet(_)
                     | Effect::VerifyToken(_)
+                    | Effect::Compare(_)
+                    | Effect::Relay(_)
                     | Effect::Acknowledge(_)
                     | Effect::BuildPage { .. }
                     | Effect::BuildWhole(_) => {}

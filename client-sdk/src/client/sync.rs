@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crdt_core::id::{BatchId, ReplicaId};
-use crdt_core::protocol::{Batch, Hello, Page, Receipt, ScopeCursor, VERSIONS, Welcome};
+use crdt_core::protocol::{
+    Batch, Compare, Hello, Lacking, Page, Receipt, Relay, ScopeCursor, VERSIONS, Welcome,
+};
 use crdt_core::schema::Schema;
 
 use super::Client;
@@ -15,6 +17,7 @@ use crate::store::incoming::{self, PageApplied, purge};
 use crate::store::meta::{Grant, Measured};
 use crate::store::projection::tables;
 use crate::store::receipts::{self, ReceiptsApplied};
+use crate::store::relay::{self, RelayStep};
 use crate::store::restamp::{self, Moment};
 use crate::store::{Author, Durability, Session, lock, meta, outbox, recovery, scope};
 
@@ -90,6 +93,7 @@ impl Client {
                 return Err(StoreError::PutBack);
             }
             let again = recovery::adopt_epoch(session, welcome)?;
+            relay::welcome(session, welcome.recovery)?;
             let mut applied = WelcomeApplied { again, ..WelcomeApplied::default() };
             adopt_member(session, welcome)?;
             applied.schema_changed = adopt_schema(session, welcome)?;
@@ -193,9 +197,45 @@ impl Client {
             session.state.meta.lease = None;
             session.state.meta.receipt = 0;
             outbox::store_author(&session.tx, ReplicaId(bytes), &author)?;
+            relay::disown(session)?;
             Arc::make_mut(&mut session.state.authors).insert(ReplicaId(bytes), author);
             restamp::write_again(session, &BTreeMap::new())
         })
+    }
+
+    /// What is to be given back, or asked, since the server was restored, while the batches `in_flight` are
+    /// under way.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    #[doc(hidden)]
+    pub fn next_relay(&self, in_flight: &BTreeSet<BatchId>) -> Result<RelayStep, StoreError> {
+        if !self.read(relay::is_any)? {
+            return Ok(RelayStep::Done);
+        }
+        self.write(Durability::Full, |session| relay::next(session, in_flight))
+    }
+
+    /// Stores what the server lacks; gives what is to be given back.
+    ///
+    /// # Errors
+    /// When the store cannot write; nothing is stored then.
+    #[doc(hidden)]
+    pub fn apply_lacking(
+        &self,
+        compare: &Compare,
+        lacking: &Lacking,
+    ) -> Result<Vec<Relay>, StoreError> {
+        self.write(Durability::Full, |session| relay::lacking(session, compare, lacking))
+    }
+
+    /// Notes that what was gathered for these documents was given back.
+    ///
+    /// # Errors
+    /// When the store cannot write; nothing is stored then, and it is given back again.
+    #[doc(hidden)]
+    pub fn apply_relayed(&self, compare: &Compare) -> Result<(), StoreError> {
+        self.write(Durability::Full, |session| relay::given(session, compare))
     }
 
     /// A note that sync keeps about itself.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crdt_core::id::BatchId;
-use crdt_core::protocol::{Batch, Hello, Page, Receipt, Welcome};
+use crdt_core::protocol::{Batch, Compare, Hello, Lacking, Page, Receipt, Relay, Welcome};
 use crdt_core::time::Timestamp;
 
 use crate::client::Client;
@@ -13,6 +13,7 @@ use crate::engine::{Counts, Device, StoreFailure, SyncLoop};
 use crate::error::StoreError;
 use crate::status::{SyncError, SyncErrorKind, SyncPhase, SyncStatus};
 use crate::store::receipts::ReceiptsApplied;
+use crate::store::relay::RelayStep;
 
 impl SyncLoop {
     /// Over a client's store. Waits between attempts are drawn from the client's entropy.
@@ -94,6 +95,22 @@ impl Device for Client {
 
     fn outbox(&self, after: u64, batches: usize, bytes: usize) -> Result<Vec<Batch>, StoreFailure> {
         Ok(Self::outbox(self, after, batches, bytes)?)
+    }
+
+    fn next_relay(&self, in_flight: &BTreeSet<BatchId>) -> Result<RelayStep, StoreFailure> {
+        Ok(Self::next_relay(self, in_flight)?)
+    }
+
+    fn store_lacking(
+        &self,
+        compare: &Compare,
+        lacking: &Lacking,
+    ) -> Result<Vec<Relay>, StoreFailure> {
+        Ok(self.apply_lacking(compare, lacking)?)
+    }
+
+    fn store_relayed(&self, compare: &Compare) -> Result<(), StoreFailure> {
+        Ok(self.apply_relayed(compare)?)
     }
 
     fn counts(&self) -> Result<Counts, StoreFailure> {

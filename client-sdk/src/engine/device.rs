@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use crdt_core::id::BatchId;
-use crdt_core::protocol::{Batch, Hello, Page, Receipt, Welcome};
+use crdt_core::protocol::{Batch, Compare, Hello, Lacking, Page, Receipt, Relay, Welcome};
 use crdt_core::time::Timestamp;
 
 use super::input::StoreFailure;
 use crate::status::{AccessStatus, SyncError};
+use crate::store::relay::RelayStep;
 use crate::unsent::Unsent;
 
 /// The device's side of sync. Whatever fails has not happened.
@@ -44,6 +45,20 @@ pub(crate) trait Device: Send {
 
     /// Batches that were not answered, in the outbox's order.
     fn outbox(&self, after: u64, batches: usize, bytes: usize) -> Result<Vec<Batch>, StoreFailure>;
+
+    /// What is to be given back, or asked, since the server was restored, while the batches `in_flight` are
+    /// under way.
+    fn next_relay(&self, in_flight: &BTreeSet<BatchId>) -> Result<RelayStep, StoreFailure>;
+
+    /// Stores what the server lacks; gives what is to be given back.
+    fn store_lacking(
+        &self,
+        compare: &Compare,
+        lacking: &Lacking,
+    ) -> Result<Vec<Relay>, StoreFailure>;
+
+    /// Notes that what was gathered for these documents was given back.
+    fn store_relayed(&self, compare: &Compare) -> Result<(), StoreFailure>;
 
     /// What there is to tell the user.
     fn counts(&self) -> Result<Counts, StoreFailure>;

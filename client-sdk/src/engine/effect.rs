@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crdt_core::id::BatchId;
-use crdt_core::protocol::{Goodbye, Page, Receipt, Welcome};
+use crdt_core::protocol::{Compare, Goodbye, Lacking, Page, Receipt, Welcome};
 
 use super::ConnectionId;
 use crate::status::{SyncErrorKind, SyncPhase};
@@ -84,6 +84,23 @@ pub enum StoreWork {
         batches: usize,
         /// At most so large in all, bytes; the first one always.
         bytes: usize,
+    },
+    /// Say what is to be given back, or asked, since the server was restored; answer with `RelayRead`.
+    ReadRelay {
+        /// The batches that were sent and whose answers are not stored.
+        in_flight: BTreeSet<BatchId>,
+    },
+    /// Store what the server lacks; answer with `LackingStored`.
+    StoreLacking {
+        /// What was compared.
+        compare: Compare,
+        /// The answer.
+        lacking: Lacking,
+    },
+    /// Note that what was gathered for these documents was given back; answer with `RelayedStored`.
+    StoreRelayed {
+        /// What was compared.
+        compare: Compare,
     },
 }
 

@@ -124,6 +124,16 @@ impl SyncLoop {
             StoreWork::ReadOutbox { after, batches, bytes } => {
                 Input::OutboxRead(self.device.outbox(after, batches, bytes)?)
             }
+            StoreWork::ReadRelay { in_flight } => {
+                Input::RelayRead(self.device.next_relay(&in_flight)?)
+            }
+            StoreWork::StoreLacking { compare, lacking } => {
+                Input::LackingStored(self.device.store_lacking(&compare, &lacking)?)
+            }
+            StoreWork::StoreRelayed { compare } => {
+                self.device.store_relayed(&compare)?;
+                Input::RelayedStored
+            }
         })
     }
 
@@ -236,6 +246,9 @@ impl Counting {
             | Input::HelloReady(_)
             | Input::Wiped
             | Input::OutboxRead(_)
+            | Input::RelayRead(_)
+            | Input::LackingStored(_)
+            | Input::RelayedStored
             | Input::StoreFailed(_) => self,
         }
     }

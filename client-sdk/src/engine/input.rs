@@ -1,8 +1,9 @@
 //! Everything that can happen to the engine.
 
-use crdt_core::protocol::{Batch, Cursor, Hello, ScopeCursor};
+use crdt_core::protocol::{Batch, Cursor, Hello, Relay, ScopeCursor};
 
 use crate::status::SyncErrorKind;
+use crate::store::relay::RelayStep;
 
 /// One thing that happened.
 ///
@@ -58,6 +59,12 @@ pub enum Input {
     Wiped,
     /// What the outbox holds next, in its order.
     OutboxRead(Vec<Batch>),
+    /// What is to be given back, or asked, since the server was restored.
+    RelayRead(RelayStep),
+    /// What the server lacks is stored; these are to be given back.
+    LackingStored(Vec<Relay>),
+    /// What was given back is noted.
+    RelayedStored,
     /// The store could not do what it was asked last; nothing of it was done.
     StoreFailed(StoreFailure),
 }

@@ -7,7 +7,9 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crdt_core::id::BatchId;
-use crdt_core::protocol::{Outcome, Page, Receipt, ScopeCursor, Welcome};
+use crdt_core::protocol::{
+    Compare, Lacking, Outcome, Page, Receipt, ScopeCursor, Welcome,
+};
 
 use super::StoreWork;
 
@@ -21,6 +23,12 @@ pub(super) enum Job {
     Receipts { last: u64, batches: Vec<BatchId>, rewriting: Rewriting },
     Page { number: u64, cursors: Vec<ScopeCursor>, head: u64, entries: u64, dropped: Vec<String> },
     Outbox,
+    /// What is to be given back next.
+    Relay,
+    /// What the server lacks.
+    Lacking,
+    /// What was given back.
+    Relayed,
 }
 
 /// Whether batches that were sent may be written anew, and are then to be sent again: one was refused, or
@@ -87,6 +95,18 @@ impl Jobs {
         self.waiting.push_back(StoreWork::ReadOutbox { after, batches, bytes });
     }
 
+    pub(super) fn read_relay(&mut self) {
+        self.waiting.push_back(StoreWork::ReadRelay { in_flight: BTreeSet::new() });
+    }
+
+    pub(super) fn store_lacking(&mut self, compare: Compare, lacking: Lacking) {
+        self.waiting.push_back(StoreWork::StoreLacking { compare, lacking });
+    }
+
+    pub(super) fn store_relayed(&mut self, compare: Compare) {
+        self.waiting.push_back(StoreWork::StoreRelayed { compare });
+    }
+
     /// The next piece of work, when the store is free.
     pub(super) fn next(&mut self) -> Option<StoreWork> {
         if self.running.is_some() {
@@ -143,6 +163,9 @@ impl Job {
             StoreWork::RenewReplica => Self::Renewal,
             StoreWork::Wipe => Self::Wipe,
             StoreWork::ReadOutbox { .. } => Self::Outbox,
+            StoreWork::ReadRelay { .. } => Self::Relay,
+            StoreWork::StoreLacking { .. } => Self::Lacking,
+            StoreWork::StoreRelayed { .. } => Self::Relayed,
         }
     }
 }

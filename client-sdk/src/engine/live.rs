@@ -8,7 +8,8 @@ use crdt_core::id::BatchId;
 use crdt_core::limits;
 use crdt_core::protocol::{Ack, Batch, Fetch, Message, PagePart, Push, Receipt, Staged, Welcome};
 
-use super::ConnectionId;
+use super::giving::Giving;
+use super::{ConnectionId, Input};
 use super::jobs::{Job, Jobs, Rewriting};
 use super::standing::Standing;
 
@@ -31,6 +32,8 @@ pub(super) struct Live {
     outbox: Outbox,
     /// Whether batches may still be written anew, once what is under way is answered.
     rewriting: Rewriting,
+    /// What is given back since the server was restored.
+    pub(super) giving: Giving,
     /// What was asked for in this session: a document that cannot be applied is asked for once.
     fetched: BTreeSet<u64>,
 }
@@ -99,6 +102,7 @@ impl Live {
             in_flight: BTreeMap::new(),
             outbox: Outbox { sent: 0, knowledge: Knowledge::Unread },
             rewriting: Rewriting::None,
+            giving: Giving::begin(welcome),
             fetched: BTreeSet::new(),
         }
     }
@@ -196,9 +200,39 @@ impl Live {
                     standing.drop_scopes(&dropped);
                 }
             }
-            Job::Hello | Job::Welcome | Job::Renewal | Job::Wipe | Job::Outbox => {}
+            Job::Hello
+            | Job::Welcome
+            | Job::Renewal
+            | Job::Wipe
+            | Job::Outbox
+            | Job::Relay
+            | Job::Lacking
+            | Job::Relayed => return Vec::new(),
         }
+        self.unlock();
+        self.giving.stored();
         self.fetch(fetch)
+    }
+
+    /// The store has done its part of giving back what the server lost.
+    pub(super) fn given(&mut self, input: Input) -> Option<Message> {
+        self.unlock();
+        match input {
+            Input::RelayRead(step) => self.giving.read(step),
+            Input::LackingStored(relays) => self.giving.lacking_stored(relays),
+            _ => {
+                self.giving.noted();
+                None
+            }
+        }
+    }
+
+    /// Batches may go out now that waited for what they build on: under numbers that were passed over.
+    fn unlock(&mut self) {
+        if !self.giving.is_done() {
+            self.outbox.sent = 0;
+            self.edited();
+        }
     }
 
     /// The outbox was read: what comes next and fits.
@@ -229,6 +263,9 @@ impl Live {
 
     /// What follows from all that has happened: reading on, and acknowledging what is stored.
     pub(super) fn settle(&mut self, jobs: &mut Jobs) -> Option<Message> {
+        if self.standing.is_some() {
+            self.giving.settle(jobs);
+        }
         let room = self.room();
         if self.outbox.knowledge == Knowledge::Unread && room > 0 {
             let after = self.outbox.sent;
@@ -259,7 +296,7 @@ impl Live {
     /// Whether everything was sent and answered as well.
     pub(super) fn is_synced(&self) -> bool {
         let sent = self.outbox.knowledge == Knowledge::Dry && self.in_flight.is_empty();
-        self.is_caught_up() && sent
+        self.is_caught_up() && sent && self.giving.is_done()
     }
 
     fn room(&self) -> usize {

@@ -216,6 +216,9 @@ impl FakeStore {
                 let rest = self.unsent.iter().filter(|batch| batch.number > after);
                 Input::OutboxRead(rest.take(batches).cloned().collect())
             }
+            StoreWork::ReadRelay { .. } => Input::RelayRead(RelayStep::Done),
+            StoreWork::StoreLacking { .. } => Input::LackingStored(Vec::new()),
+            StoreWork::StoreRelayed { .. } => Input::RelayedStored,
         }
     }
 
@@ -250,6 +253,7 @@ impl FakeStore {
 fn welcome(head: u64) -> Welcome {
     Welcome {
         version: VERSIONS[0],
+        recovery: crdt_core::protocol::Recovery::Unknown,
         epoch: Epoch([1; 16]),
         lineage: Vec::new(),
         lease: Lease([2; 16]),
@@ -268,6 +272,7 @@ fn welcome(head: u64) -> Welcome {
             "member", "maria",
         )),
         token_expires: Timestamp::from_millis(4_000_000_000_000),
+        recovery: crdt_core::protocol::Recovery::Unknown,
     }
 }
 

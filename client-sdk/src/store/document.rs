@@ -39,6 +39,8 @@ pub(crate) struct Held {
     pub(crate) gone: bool,
     /// Bytes of change rows after the snapshot.
     pub(crate) tail: u64,
+    /// The position up to which what is accepted of it was accepted.
+    pub(crate) seen: u64,
     /// Changes to be stored with it.
     pub(crate) fresh: Vec<Fresh>,
     /// Rows of unanswered changes that turned out to be accepted.
@@ -89,7 +91,7 @@ impl HeldRecord {
         connection: &Connection,
         id: RecordId,
     ) -> Result<Option<Self>, StoreError> {
-        let sql = "SELECT section, entity, id, number, cells, base, gone, tail
+        let sql = "SELECT section, entity, id, number, cells, base, gone, tail, seen
                    FROM document WHERE record = ?1";
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query([id.as_bytes()])?;
@@ -156,6 +158,7 @@ impl Held {
             base: base.map(Cells::from_stored).transpose()?,
             gone: row.get(6)?,
             tail: row.get::<_, i64>(7)?.cast_unsigned(),
+            seen: row.get::<_, i64>(8)?.cast_unsigned(),
             fresh: Vec::new(),
             promoted: Vec::new(),
             snapshot: None,
@@ -191,19 +194,21 @@ impl Held {
         let cells = self.cells.to_stored();
         let base = self.base.as_ref().map(Cells::to_stored);
         let number = self.number.map(u64::cast_signed);
-        let tail = self.tail.cast_signed();
+        let (tail, seen) = (self.tail.cast_signed(), self.seen.cast_signed());
         let row = if let Some(row) = self.row {
-            let sql = "UPDATE document SET number = ?2, cells = ?3, base = ?4, gone = ?5, tail = ?6
+            let sql = "UPDATE document SET number = ?2, cells = ?3, base = ?4, gone = ?5, tail = ?6,
+                                           seen = ?7
                        WHERE id = ?1";
-            let values = (row, number, cells, base, self.gone, tail);
+            let values = (row, number, cells, base, self.gone, tail, seen);
             connection.prepare_cached(sql)?.execute(values)?;
             row
         } else {
             let sql = "INSERT INTO document
-                           (record, section, entity, number, cells, base, gone, tail)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+                           (record, section, entity, number, cells, base, gone, tail, seen)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
             let name = section.as_str();
-            let values = (record.as_bytes(), name, entity, number, cells, base, self.gone, tail);
+            let values =
+                (record.as_bytes(), name, entity, number, cells, base, self.gone, tail, seen);
             connection.prepare_cached(sql)?.execute(values)?;
             connection.last_insert_rowid()
         };

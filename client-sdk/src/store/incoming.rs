@@ -3,6 +3,7 @@
 
 mod changes;
 pub(crate) mod purge;
+mod replace;
 mod whole;
 
 use std::collections::btree_map::Entry as Place;
@@ -16,7 +17,7 @@ use crdt_core::schema::Schema;
 use rusqlite::Connection;
 
 use super::document::{Held, HeldRecord, numbered};
-use super::{Author, Session, dispute, outbox, scope, undo};
+use super::{Author, Session, dispute, outbox, relay, scope, undo};
 use crate::error::StoreError;
 
 /// What became of a page.
@@ -69,6 +70,7 @@ pub(crate) fn apply(session: &mut Session<'_>, page: &Page) -> Result<PageApplie
     let schema = session.schema();
     let mut applying = Applying {
         schema,
+        head: page.head,
         records: BTreeMap::new(),
         misfits: BTreeSet::new(),
         removed: BTreeSet::new(),
@@ -102,6 +104,8 @@ pub(crate) fn apply(session: &mut Session<'_>, page: &Page) -> Result<PageApplie
 
 struct Applying {
     schema: Arc<Schema>,
+    /// The log's last position when the page was built: what it holds was accepted up to there.
+    head: u64,
     records: BTreeMap<RecordId, HeldRecord>,
     misfits: BTreeSet<u64>,
     /// The entities of records that were removed, as a whole or in part.
@@ -115,6 +119,11 @@ impl Applying {
                 let id = self.locate(session, *number, identity.as_ref())?;
                 let mut held = self.held(&id, *number);
                 let entity = self.schema.entity(&self.records[&id.record].entity);
+                if is_whole(identity.as_ref(), changes) && relay::is_due(&session.tx, held.row)? {
+                    replace::take(session, entity, &mut held, None, changes)?;
+                    self.keep(&id, held);
+                    return Ok(());
+                }
                 let untouched = held.clone();
                 let taken = changes::take(&session.tx, entity, &mut held, changes);
                 let replaces = matches!(taken, Err(Misfit::Entry))
@@ -132,7 +141,11 @@ impl Applying {
                 let id = self.locate(session, *number, Some(identity))?;
                 let mut held = self.held(&id, *number);
                 let entity = self.schema.entity(&self.records[&id.record].entity);
-                whole::take(&session.tx, entity, &mut held, Some(snapshot), changes)?;
+                if relay::is_due(&session.tx, held.row)? {
+                    replace::take(session, entity, &mut held, Some(snapshot), changes)?;
+                } else {
+                    whole::take(&session.tx, entity, &mut held, Some(snapshot), changes)?;
+                }
                 self.keep(&id, held);
             }
             Entry::Left { number } => self.leave(session, *number)?,
@@ -185,8 +198,9 @@ impl Applying {
         let known =
             self.records.get(&id.record).and_then(|record| record.documents.get(&id.section));
         let mut held = known.cloned().unwrap_or_default();
-        held.dirty |= held.number != Some(number);
+        held.dirty |= held.number != Some(number) || held.seen < self.head;
         held.number = Some(number);
+        held.seen = held.seen.max(self.head);
         held
     }
 
@@ -201,6 +215,10 @@ impl Applying {
     fn leave(&mut self, session: &mut Session<'_>, number: u64) -> Result<(), Misfit> {
         let Some(id) = self.numbered(session, number)? else { return Ok(()) };
         self.locate(session, number, None)?;
+        self.leave_document(session, &id)
+    }
+
+    fn leave_document(&mut self, session: &mut Session<'_>, id: &DocumentId) -> Result<(), Misfit> {
         let Some(record) = self.records.get_mut(&id.record) else { return Ok(()) };
         let pending = match record.documents.get(&id.section) {
             Some(held) => held.has_pending(&session.tx)?,
@@ -209,12 +227,13 @@ impl Applying {
         self.removed.insert(record.entity.clone());
         // It may hold values of any section.
         undo::remove(&session.tx, id.record)?;
-        dispute::leave(session, &id)?;
+        dispute::leave(session, id)?;
         if !pending {
             record.remove(&session.tx, &id.section)?;
             return Ok(());
         }
         let row = record.documents.get(&id.section).and_then(|held| held.row);
+        relay::forget(&session.tx, row)?;
         let sql = "DELETE FROM change WHERE document = ?1 AND state != 0";
         session.tx.prepare_cached(sql)?.execute([row])?;
         session.tx.prepare_cached("DELETE FROM _snapshot WHERE document = ?1")?.execute([row])?;
@@ -270,6 +289,28 @@ impl Applying {
     }
 }
 
+/// Removes a document that the server does not have for this device.
+pub(crate) fn leave(session: &mut Session<'_>, id: &DocumentId) -> Result<(), StoreError> {
+    let Some(record) = HeldRecord::read(&session.tx, &session.state, id.record)? else {
+        return Ok(());
+    };
+    let mut applying = Applying {
+        schema: session.schema(),
+        head: 0,
+        records: [(id.record, record)].into(),
+        misfits: BTreeSet::new(),
+        removed: BTreeSet::new(),
+    };
+    match applying.leave_document(session, id) {
+        Ok(()) => {}
+        Err(Misfit::Store(error)) => return Err(error),
+        Err(Misfit::Entry) => return Err(StoreError::Malformed("document")),
+    }
+    applying.save(session)?;
+    purge::forget_empty_batches(&session.tx)?;
+    purge::mark(&session.tx, &applying.removed)
+}
+
 fn adopt_authors(session: &mut Session<'_>, page: &Page) -> Result<(), StoreError> {
     for author in &page.authors {
         let known = Author { member: author.member, name: author.name.clone() };
@@ -314,6 +355,8 @@ fn note_broken(connection: &Connection, misfits: &BTreeSet<u64>) -> Result<Vec<u
         let attempts: i64 = statement.query_row([number.cast_signed()], |row| row.get(0))?;
         if attempts == 1 {
             fetch.push(*number);
+        } else {
+            relay::give_up(connection, *number)?;
         }
     }
     Ok(fetch)

@@ -182,7 +182,8 @@ pub(crate) fn text(connection: &Connection, key: &str) -> Result<Option<String>,
     })
 }
 
-fn number(connection: &Connection, key: &str) -> Result<Option<i64>, StoreError> {
+/// A number of the table.
+pub(crate) fn number(connection: &Connection, key: &str) -> Result<Option<i64>, StoreError> {
     one(connection, key, |value| value.as_i64().ok())
 }
 

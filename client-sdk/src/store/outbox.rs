@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::accounting::{self, Count};
 use super::document::{StoredChange, record_of, section_of};
-use super::{Author, Session, State, fixed, withheld};
+use super::{Author, Session, State, fixed, relay, withheld};
 use crate::error::StoreError;
 use crate::unsent::Unsent;
 
@@ -124,7 +124,7 @@ pub(crate) struct BatchChange {
     pub(crate) stored: StoredChange,
 }
 
-/// The changes of a batch in the order in which they were written.
+/// The changes of a batch in the order in which they were written, those that make records first.
 pub(crate) fn changes_of(
     connection: &Connection,
     number: i64,
@@ -132,7 +132,7 @@ pub(crate) fn changes_of(
     let sql = "SELECT c.id, c.state, c.hash, c.bytes,
                       d.id, d.record, d.section, d.entity, d.number
                FROM change c JOIN document d ON d.id = c.document
-               WHERE c.batch = ?1 ORDER BY c.id";
+               WHERE c.batch = ?1 ORDER BY d.section != 'main', c.id";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([number])?;
     let mut changes = Vec::new();
@@ -170,7 +170,8 @@ pub(crate) fn to_send(
     let mut bytes = 0;
     let mut after = i64::try_from(after).unwrap_or(i64::MAX);
     let batches_max = batches_max.min(limits::PUSH_BATCHES_MAX);
-    let withheld = withheld::all(connection)?;
+    let mut withheld = withheld::all(connection)?;
+    withheld.extend(relay::held_back(connection)?);
     loop {
         // What is withheld holds up nothing that stands behind it.
         let rows = unsent_rows(connection, after, batches_max.max(1))?;

@@ -15,7 +15,7 @@ use crdt_core::time::Timestamp;
 use super::document::{Held, HeldRecord, PENDING};
 use super::outbox::{self, OutboxRow};
 use super::withheld::{self, Hold, Verdict};
-use super::{Session, dispute, undo};
+use super::{Session, dispute, relay, undo};
 use crate::dispute::{DisputeKind, DisputeReason, Tried};
 use crate::error::StoreError;
 use plan::Plan;
@@ -128,6 +128,9 @@ fn due(
     // One whose cause is not known here waits for what was sent before it; then it goes out again, under
     // numbers that stand on their own.
     for (number, _) in held.iter().filter(|(number, _)| !explained.contains(number)) {
+        if relay::concerns(&session.tx, *number)? {
+            continue;
+        }
         let closure = withheld::with_dependents(&session.tx, *number)?;
         if closure.is_disjoint(flying) && !withheld::has_earlier(&session.tx, *number)? {
             due.affected.extend(closure);

@@ -10,7 +10,7 @@ use super::accounting::{self, Count};
 use super::document::{HeldRecord, PENDING};
 use super::outbox::{BatchChange, OutboxRow};
 use super::withheld::{self, Hold, Verdict};
-use super::{Session, dispute, incoming, outbox, rebase};
+use super::{Session, dispute, incoming, outbox, rebase, relay};
 use crate::dispute::DisputeReason;
 use crate::error::StoreError;
 
@@ -157,6 +157,9 @@ fn accept(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let changes = outbox::changes_of(&session.tx, row.number)?;
+    let sql = "UPDATE document SET seen = max(seen, ?2)
+               WHERE id IN (SELECT document FROM change WHERE batch = ?1)";
+    session.tx.prepare_cached(sql)?.execute((row.number, position.cast_signed()))?;
     let sql = "UPDATE change SET state = 1 WHERE batch = ?1 AND state = 0";
     session.tx.prepare_cached(sql)?.execute([row.number])?;
     let mut by_record: BTreeMap<RecordId, Vec<&BatchChange>> = BTreeMap::new();
@@ -233,6 +236,11 @@ fn refused(
         // Somebody else wrote under this replica's name: no fault of the edit.
         applied.forked = true;
         return Ok(());
+    }
+    let dependent = reasons.iter().any(|reason| DEPENDENT.contains(&reason.code.as_str()));
+    if dependent && relay::concerns(&session.tx, row.number)? {
+        // What it builds on was lost by a server that was restored: it waits for how that ends.
+        return withheld::wait(&session.tx, row.number);
     }
     if is_stranded(session, row.number, reasons)? {
         return withheld::strand(&session.tx, row.number);

@@ -66,6 +66,22 @@ pub(crate) fn strand(connection: &Connection, number: i64) -> Result<(), StoreEr
     Ok(())
 }
 
+/// Holds a batch that was refused for what it builds on, as long as that may still come.
+pub(crate) fn wait(connection: &Connection, number: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE outbox SET hold = ?2 WHERE number = ?1";
+    connection.prepare_cached(sql)?.execute((number, Hold::Stranded.to_sql()))?;
+    Ok(())
+}
+
+/// Lets batches go out again that were refused for what they build on, of those that change this document.
+pub(crate) fn release_stranded(connection: &Connection, document: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE outbox SET hold = 0, strandings = 0
+               WHERE hold = ?2 AND state = 0
+                 AND number IN (SELECT batch FROM change WHERE document = ?1)";
+    connection.prepare_cached(sql)?.execute((document, Hold::Stranded.to_sql()))?;
+    Ok(())
+}
+
 /// Holds a batch that was accepted in another form.
 pub(crate) fn hold_copy(
     connection: &Connection,

@@ -284,5 +284,6 @@ pub(crate) fn welcome(device: &Device, server_time: i64) -> Welcome {
         policy: None,
         standing: crdt_core::policy::Standing::unlisted(device.client.member()),
         token_expires: Timestamp::from_millis(4_000_000_000_000),
+        recovery: crdt_core::protocol::Recovery::Unknown,
     }
 }

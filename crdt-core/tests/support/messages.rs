@@ -80,6 +80,7 @@ fn welcome() -> impl Strategy<Value = Welcome> {
             policy: None,
             standing: Standing::unlisted(MemberId::try_from(&ids.2[..]).unwrap()),
             token_expires: Timestamp::from_millis(numbers.4),
+            recovery: crdt_core::protocol::Recovery::Unknown,
             member_name,
         },
     )

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crdt_core::id::{BatchId, Epoch, Lease, MemberId, ReplicaId};
 use crdt_core::protocol::{
-    Batch, Cursor, Hello, Message, Outcome as Answer, Page, PageParts, PeerLimits, Receipt,
-    ScopeCursor, VERSIONS, Welcome, decode_frame, encode_frame,
+    Batch, Compare, Cursor, Hello, Lacking, Message, Outcome as Answer, Page, PageParts, PeerLimits, Receipt, Relay, ScopeCursor, VERSIONS, Welcome, decode_frame, encode_frame,
 };
 use crdt_core::time::Timestamp;
 use futures_util::future::BoxFuture;
@@ -28,7 +27,7 @@ use crate::driver::endpoint::{Endpoint, Stream};
 use crate::driver::handle::SyncHandle;
 use crate::driver::run::Wiring;
 use crate::driver::slot::{Outcome, SyncSlot};
-use crate::engine::{Counts, Device, StoreFailure, SyncLoop};
+use crate::engine::{Counts, Device, RelayStep, StoreFailure, SyncLoop};
 use crate::notify::{Changes, Hub};
 use crate::status::SyncError;
 
@@ -244,6 +243,18 @@ impl Device for MemoryDevice {
         Ok(rest.take(batches).cloned().collect())
     }
 
+    fn next_relay(&self, _: &BTreeSet<BatchId>) -> Result<RelayStep, StoreFailure> {
+        Ok(RelayStep::Done)
+    }
+
+    fn store_lacking(&self, _: &Compare, _: &Lacking) -> Result<Vec<Relay>, StoreFailure> {
+        Ok(Vec::new())
+    }
+
+    fn store_relayed(&self, _: &Compare) -> Result<(), StoreFailure> {
+        Ok(())
+    }
+
     fn counts(&self) -> Result<Counts, StoreFailure> {
         Ok(Counts::default())
     }
@@ -352,6 +363,7 @@ pub(super) fn certificate() -> (Vec<u8>, TlsAcceptor) {
 pub(super) fn welcome(head: u64) -> Welcome {
     Welcome {
         version: VERSIONS[0],
+        recovery: crdt_core::protocol::Recovery::Unknown,
         epoch: Epoch([1; 16]),
         lineage: Vec::new(),
         lease: Lease([2; 16]),
@@ -370,6 +382,7 @@ pub(super) fn welcome(head: u64) -> Welcome {
             "member", "maria",
         )),
         token_expires: Timestamp::from_millis(4_000_000_000_000),
+        recovery: crdt_core::protocol::Recovery::Unknown,
     }
 }
 

@@ -71,7 +71,7 @@ pub(super) fn take(
     Ok(())
 }
 
-fn apply(document: &mut Document, sent: &[SentChange]) -> Result<(), Misfit> {
+pub(super) fn apply(document: &mut Document, sent: &[SentChange]) -> Result<(), Misfit> {
     if sent.is_empty() {
         return Ok(());
     }

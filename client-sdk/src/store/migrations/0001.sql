@@ -8,7 +8,8 @@ CREATE TABLE meta (
 
 -- One row for each section of each record. `base` is the accepted state and is there only while changes are
 -- unanswered; `tail` is what the change rows after the snapshot occupy, bytes; `gone` marks a document that
--- left the device's scopes while changes of it are unanswered.
+-- left the device's scopes while changes of it are unanswered. `seen` is a position of the log: what is accepted of
+-- the document was accepted up to there.
 CREATE TABLE document (
     id INTEGER PRIMARY KEY,
     record BLOB NOT NULL,
@@ -19,6 +20,7 @@ CREATE TABLE document (
     base BLOB,
     gone INTEGER NOT NULL DEFAULT 0,
     tail INTEGER NOT NULL DEFAULT 0,
+    seen INTEGER NOT NULL DEFAULT 0,
     UNIQUE (record, section)
 );
 CREATE INDEX document_unanswered ON document (record) WHERE base IS NOT NULL;
@@ -133,4 +135,11 @@ CREATE TABLE _search_dirty (
 CREATE TABLE _broken (
     number INTEGER PRIMARY KEY,
     attempts INTEGER NOT NULL
+);
+
+-- Documents that may hold what a restored server has lost. `stage`: 0 to be compared, 1 given back, and to be
+-- compared once more, 2 to be taken as the server has it, 3 asked for so.
+CREATE TABLE _relay (
+    document INTEGER PRIMARY KEY REFERENCES document (id) ON DELETE CASCADE,
+    stage INTEGER NOT NULL
 );

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use crdt_core::id::{Lease, MemberId, ReplicaId};
-use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, Outcome, PageParts, Receipt};
+use crdt_core::protocol::{
+    Batch, Compare, Goodbye, GoodbyeCode, Hello, Outcome, PageParts, Receipt, Relay,
+};
 use crdt_core::time::Timestamp;
 use rand::RngCore as _;
 use sync_server::session::{Effect, Greeted, Input, Renewed, Session};
 use sync_server::store::{self, StoreError};
-use sync_server::workspace::{HelloError, Submitted};
+use sync_server::workspace::{HelloError, RelayedBy, Submitted};
 
 use super::{Act, BOUNDS, Build, CrashPoint, Moment, Seat, Served, SimServer};
 use crate::harness::network::{Packet, Wire};
@@ -102,6 +104,8 @@ impl SimServer {
                 return Some(Input::TokenVerified(Ok(renewed)));
             }
             Effect::Submit(batches) => self.submit(wire, batches, acts),
+            Effect::Compare(compare) => return self.compare(wire, &compare),
+            Effect::Relay(relay) => return self.relay(at, wire, relay, acts),
             Effect::Acknowledge(receipt) => self.acknowledge(at, wire, receipt, acts),
             Effect::BuildPage { flush } => self.build_soon(wire, Build::Page { flush }, acts),
             Effect::BuildWhole(numbers) => self.build_soon(wire, Build::Whole(numbers), acts),
@@ -170,6 +174,43 @@ impl SimServer {
         }
         let submitted = batches.into_iter().map(|batch| Submitted { replica, member, batch });
         running.group.extend(submitted);
+    }
+
+    fn compare(&self, wire: Wire, compare: &Compare) -> Option<Input> {
+        let running = self.running.as_ref()?;
+        let seat = running.served.get(&wire)?.seat.as_ref()?;
+        let comparison = seat.feed.comparison();
+        let lacking = store::read(&*running.workspace.store(), |tx| comparison.answer(tx, compare));
+        Some(Input::Compared(lacking.expect("the server's storage can be read")))
+    }
+
+    fn relay(
+        &mut self,
+        at: Moment,
+        wire: Wire,
+        relay: Relay,
+        acts: &mut Vec<Act>,
+    ) -> Option<Input> {
+        // It comes after what was handed in before it.
+        acts.extend(self.commit(at));
+        let running = self.running.as_mut()?;
+        let (replica, member) = running.current(wire)?;
+        let by = RelayedBy { replica, member, relay };
+        let (relayed, committed) = match running.workspace.relay(at.wall, &by) {
+            Ok(taken) => taken,
+            Err(error) => {
+                acts.extend(self.end(at, &replica, storage_goodbye(&error)));
+                return None;
+            }
+        };
+        if !committed.put_off.is_empty() {
+            let busy = goodbye(GoodbyeCode::Busy, "too many changes were given back");
+            acts.extend(self.end(at, &replica, Goodbye { retry_after_ms: Some(60_000), ..busy }));
+            return None;
+        }
+        acts.extend(self.announce(at));
+        acts.extend(self.settle_access(at));
+        Some(Input::Relayed(relayed))
     }
 
     fn acknowledge(&mut self, at: Moment, wire: Wire, receipt: u64, acts: &mut Vec<Act>) {
