@@ -253,7 +253,6 @@ impl FakeStore {
 fn welcome(head: u64) -> Welcome {
     Welcome {
         version: VERSIONS[0],
-        recovery: crdt_core::protocol::Recovery::Unknown,
         epoch: Epoch([1; 16]),
         lineage: Vec::new(),
         lease: Lease([2; 16]),

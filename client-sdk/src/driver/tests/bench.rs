@@ -363,7 +363,6 @@ pub(super) fn certificate() -> (Vec<u8>, TlsAcceptor) {
 pub(super) fn welcome(head: u64) -> Welcome {
     Welcome {
         version: VERSIONS[0],
-        recovery: crdt_core::protocol::Recovery::Unknown,
         epoch: Epoch([1; 16]),
         lineage: Vec::new(),
         lease: Lease([2; 16]),
