@@ -27,10 +27,10 @@ use crdt_core::protocol::{
 };
 use rand::RngCore;
 
+pub use crate::store::relay::RelayStep;
 pub(crate) use device::{Counts, Device};
 pub use effect::{Effect, Outward, StatusChange, StoreWork};
 pub use host::SyncLoop;
-pub use crate::store::relay::RelayStep;
 pub use input::{ConnectFailure, ConnectionId, Input, Nudge, StoreFailure, TokenFailure};
 
 use crate::status::SyncPhase;

@@ -17,14 +17,12 @@ mod wire;
 
 pub use batch::{Batch, Dependencies, DocumentChanges, DocumentRef, Identity, SentChange};
 pub use frame::{FrameError, decode_frame, encode_frame};
-pub use lineage::{Ended, Parting};
 pub use handshake::{Cursor, Hello, PeerLimits, Recovery, ScopeCursor, Welcome};
+pub use lineage::{Ended, Parting};
 pub use message::{Ack, Fetch, Goodbye, GoodbyeCode, Message, NewToken, Push, TokenTaken};
 pub use page::{AuthorName, Entry, Page, PagePart, PageParts, Staged};
 pub use receipt::{AcceptedDocument, Outcome, Receipt, Refusal};
-pub use relay::{
-    Compare, Compared, Lack, Lacking, Relay, Relayed,
-};
+pub use relay::{Compare, Compared, Lack, Lacking, Relay, Relayed};
 
 /// The WebSocket subprotocol.
 pub const SUBPROTOCOL: &str = "fieldbook.v1";

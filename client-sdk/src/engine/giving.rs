@@ -84,11 +84,7 @@ impl Giving {
     }
 
     /// The server says what it lacks.
-    pub(super) fn take_lacking(
-        &mut self,
-        lacking: Lacking,
-        jobs: &mut Jobs,
-    ) -> Result<(), String> {
+    pub(super) fn take_lacking(&mut self, lacking: Lacking, jobs: &mut Jobs) -> Result<(), String> {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Asked(compare) if compare.documents.len() == lacking.documents.len() => {
                 jobs.store_lacking(compare.clone(), lacking);

@@ -7,9 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crdt_core::id::BatchId;
-use crdt_core::protocol::{
-    Compare, Lacking, Outcome, Page, Receipt, ScopeCursor, Welcome,
-};
+use crdt_core::protocol::{Compare, Lacking, Outcome, Page, Receipt, ScopeCursor, Welcome};
 
 use super::StoreWork;
 
@@ -20,8 +18,18 @@ pub(super) enum Job {
     Welcome,
     Renewal,
     Wipe,
-    Receipts { last: u64, batches: Vec<BatchId>, rewriting: Rewriting },
-    Page { number: u64, cursors: Vec<ScopeCursor>, head: u64, entries: u64, dropped: Vec<String> },
+    Receipts {
+        last: u64,
+        batches: Vec<BatchId>,
+        rewriting: Rewriting,
+    },
+    Page {
+        number: u64,
+        cursors: Vec<ScopeCursor>,
+        head: u64,
+        entries: u64,
+        dropped: Vec<String>,
+    },
     Outbox,
     /// What is to be given back next.
     Relay,

@@ -9,9 +9,9 @@ use crdt_core::limits;
 use crdt_core::protocol::{Ack, Batch, Fetch, Message, PagePart, Push, Receipt, Staged, Welcome};
 
 use super::giving::Giving;
-use super::{ConnectionId, Input};
 use super::jobs::{Job, Jobs, Rewriting};
 use super::standing::Standing;
+use super::{ConnectionId, Input};
 
 /// A session after its welcome.
 #[derive(Debug)]

@@ -196,7 +196,8 @@ impl Held {
         let number = self.number.map(u64::cast_signed);
         let (tail, seen) = (self.tail.cast_signed(), self.seen.cast_signed());
         let row = if let Some(row) = self.row {
-            let sql = "UPDATE document SET number = ?2, cells = ?3, base = ?4, gone = ?5, tail = ?6,
+            let sql =
+                "UPDATE document SET number = ?2, cells = ?3, base = ?4, gone = ?5, tail = ?6,
                                            seen = ?7
                        WHERE id = ?1";
             let values = (row, number, cells, base, self.gone, tail, seen);

@@ -3,7 +3,7 @@
 
 use crdt_core::protocol::{Parting, Welcome};
 
-use super::{Session, outbox, scope};
+use super::{Session, outbox, relay, scope};
 use crate::error::StoreError;
 
 /// Takes the welcome's log for the present one. Gives how many batches are sent again.
@@ -20,6 +20,7 @@ pub(crate) fn adopt_epoch(
         session.state.meta.left = 0;
     }
     forget_numbers(session, &parting)?;
+    relay::begin(session, parting.last)?;
     outbox::send_again(session, parting.last)
 }
 

@@ -107,7 +107,8 @@ pub(crate) fn lacking(
     for (compared, lack) in compare.documents.iter().zip(&lacking.documents) {
         let Some((document, stage)) = find(&session.tx, &compared.identity.id)? else { continue };
         if lack.number != 0 {
-            let sql = "UPDATE OR IGNORE document SET number = ?2 WHERE id = ?1 AND number IS NOT ?2";
+            let sql =
+                "UPDATE OR IGNORE document SET number = ?2 WHERE id = ?1 AND number IS NOT ?2";
             let values = (document, lack.number.cast_signed());
             session.tx.prepare_cached(sql)?.execute(values)?;
         }
@@ -267,10 +268,7 @@ fn answered(connection: &Connection) -> Result<Vec<i64>, StoreError> {
 }
 
 /// Documents that are to be taken and of which nothing is under way.
-fn at_rest(
-    session: &Session<'_>,
-    in_flight: &BTreeSet<BatchId>,
-) -> Result<Vec<i64>, StoreError> {
+fn at_rest(session: &Session<'_>, in_flight: &BTreeSet<BatchId>) -> Result<Vec<i64>, StoreError> {
     let mut moving = BTreeSet::new();
     for batch in in_flight {
         if let Some((row, _)) = outbox::find(&session.tx, batch)? {

@@ -74,8 +74,7 @@ pub(super) const PAGE: &[Part] = &[
     texts(6, "scopes", limits::SCOPES_MAX),
 ];
 
-const BATCH: &[Part] =
-    &[list(5, "documents in a batch", limits::BATCH_DOCUMENTS_MAX, CHANGES)];
+const BATCH: &[Part] = &[list(5, "documents in a batch", limits::BATCH_DOCUMENTS_MAX, CHANGES)];
 
 const CHANGES: &[Part] = &[list(3, "changes in a batch", limits::BATCH_CHANGES_MAX, CHANGE)];
 

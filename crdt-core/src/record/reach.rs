@@ -48,9 +48,8 @@ pub fn to_give(
     changes: Vec<(Change, EncodedChange)>,
     lacking: &BTreeMap<ActorId, u64>,
 ) -> Vec<(Change, EncodedChange)> {
-    let lacks = |change: &Change| {
-        lacking.get(&change.actor).is_some_and(|first| change.seq >= *first)
-    };
+    let lacks =
+        |change: &Change| lacking.get(&change.actor).is_some_and(|first| change.seq >= *first);
     let mut given = Vec::new();
     let mut seeds = Vec::new();
     for (change, encoded) in changes.into_iter().filter(|(change, _)| lacks(change)) {

@@ -6,15 +6,6 @@ use crdt_core::time::Timestamp;
 
 use super::StoreError;
 
-/// The time after a restore in which other people's changes are taken back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RelayWindow {
-    /// When the server was restored.
-    pub opened_at: Timestamp,
-    /// When the operator ended it.
-    pub closed_at: Option<Timestamp>,
-}
-
 /// A change that waits for what it depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedRow {
@@ -60,8 +51,9 @@ pub struct RelayedRow {
 
 /// Reading it.
 pub trait ReadRelay {
-    /// The last restore; nothing when there was none.
-    fn relay_window(&self) -> Result<Option<RelayWindow>, StoreError>;
+    /// When the operator last ended the time in which other people's changes are taken; nothing when that was
+    /// never done.
+    fn relay_closed_at(&self) -> Result<Option<Timestamp>, StoreError>;
     /// Whose a replica is that was never here, by what others said.
     fn presumed_member(&self, replica: &ReplicaId) -> Result<Option<MemberId>, StoreError>;
     /// A document's changes that wait, in the order in which they came.
@@ -83,9 +75,7 @@ pub trait ReadRelay {
 
 /// Writing it.
 pub trait WriteRelay: ReadRelay {
-    /// Begins it anew: what was counted after an earlier restore is dropped. What waits stays.
-    fn open_relay(&mut self, at: Timestamp) -> Result<(), StoreError>;
-    /// Ends it: what waits is dropped. Gives how much that was.
+    /// Ends that time: what waits is dropped. Gives how much that was.
     fn close_relay(&mut self, at: Timestamp) -> Result<ParkedSize, StoreError>;
     /// Notes whose a replica is, unless that was said before.
     fn presume(

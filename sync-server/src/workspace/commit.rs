@@ -40,13 +40,13 @@ impl Workspace {
         let (mut slow_doors, mut kept) = (self.slow_doors.clone(), self.kept.clone());
         let (committed, finished) = store::write(&*store, |tx| {
             (slow_doors, kept) = (self.slow_doors.clone(), self.kept.clone());
-            let restored = tx.relay_window()?;
+            let restored = tx.restoration()?;
             let desk = Desk::new(&self.rules, now, &mut slow_doors);
             let mut sitting = Sitting {
                 rules: &self.rules,
                 now,
                 desk: desk.after_restore(restored.is_some()),
-                recovery: relay::recovery_at(restored, now),
+                recovery: relay::recovery_at(tx, now)?,
                 kept: &mut kept,
                 replicas: BTreeMap::new(),
                 committed: Committed { head: tx.head()?, ..Committed::default() },

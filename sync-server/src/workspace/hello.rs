@@ -110,7 +110,7 @@ impl Workspace {
                     .then(|| policy.text().to_owned()),
                 standing: standing.clone(),
                 token_expires: now,
-                recovery: recovery_at(tx.relay_window()?, now),
+                recovery: recovery_at(tx, now)?,
             };
             Ok(Some((welcome, feed)))
         })?;

@@ -18,8 +18,8 @@ use super::budget::Budget;
 use super::judge::{Desk, Fate, Given};
 use super::{Committed, Submitted, Workspace};
 use crate::audit::{self, Entry, Judged, Relayer, What, Who};
-use crate::store::relay::{ParkedRow, ParkedSize, RelayWindow, RelayedRow};
-use crate::store::{self, StoreError, Write};
+use crate::store::relay::{ParkedRow, ParkedSize, RelayedRow};
+use crate::store::{self, Read, StoreError, Write};
 
 /// What a device gives back, and who it is.
 #[derive(Debug, Clone)]
@@ -35,22 +35,23 @@ pub struct RelayedBy {
 /// How the recovery after a restore stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayStatus {
-    /// Since when, and until when.
-    pub row: RelayWindow,
-    /// Whether changes are taken now.
+    /// Whether other people's changes are taken now.
     pub recovery: Recovery,
+    /// When the operator ended that.
+    pub closed_at: Option<Timestamp>,
     /// What each replica gave back.
     pub relayed: Vec<RelayedRow>,
     /// How much waits for what it depends on.
     pub parked: ParkedSize,
 }
 
-/// Whether changes are taken from others at this time.
-pub(super) fn recovery_at(row: Option<RelayWindow>, now: Timestamp) -> Recovery {
-    let open = |row: RelayWindow| {
-        row.closed_at.is_none() && now.since(row.opened_at) <= limits::RECOVERY_MS
-    };
-    if row.is_some_and(open) { Recovery::Open } else { Recovery::Closed }
+/// Whether changes are taken from others at this time: after a restore, until the operator ends it or it has
+/// lasted long enough.
+pub(super) fn recovery_at(tx: &dyn Read, now: Timestamp) -> Result<Recovery, StoreError> {
+    let Some(restored) = tx.restoration()? else { return Ok(Recovery::Closed) };
+    let closed = tx.relay_closed_at()?.is_some_and(|at| at >= restored.at);
+    let over = now.since(restored.at) > limits::RECOVERY_MS;
+    Ok(if closed || over { Recovery::Closed } else { Recovery::Open })
 }
 
 impl Workspace {
@@ -87,8 +88,8 @@ impl Workspace {
     /// # Errors
     /// When the storage fails.
     pub fn close_relay(&mut self, now: Timestamp) -> Result<Option<ParkedSize>, StoreError> {
-        store::write(&*self.store, |tx| match tx.relay_window()? {
-            Some(_) => tx.close_relay(now).map(Some),
+        store::write(&*self.store, |tx| match tx.restoration()? {
+            Some(restored) => tx.close_relay(now.max(restored.at)).map(Some),
             None => Ok(None),
         })
     }
@@ -99,10 +100,11 @@ impl Workspace {
     /// When the storage fails.
     pub fn relay_status(&self, now: Timestamp) -> Result<Option<RelayStatus>, StoreError> {
         store::read(&*self.store, |tx| {
-            let Some(row) = tx.relay_window()? else { return Ok(None) };
-            let recovery = recovery_at(Some(row), now);
+            let Some(restored) = tx.restoration()? else { return Ok(None) };
+            let recovery = recovery_at(tx, now)?;
+            let closed_at = tx.relay_closed_at()?.filter(|at| *at >= restored.at);
             let (relayed, parked) = (tx.relayed()?, tx.parked_size()?);
-            Ok(Some(RelayStatus { row, recovery, relayed, parked }))
+            Ok(Some(RelayStatus { recovery, closed_at, relayed, parked }))
         })
     }
 }
@@ -117,7 +119,7 @@ fn take(
 ) -> Result<(Relayed, bool), StoreError> {
     let mut relayed = Relayed::default();
     let mut put_off = false;
-    let open = recovery_at(tx.relay_window()?, now) == Recovery::Open;
+    let open = recovery_at(tx, now)? == Recovery::Open;
     'all: for document in &by.relay.documents {
         for change in &document.changes {
             let Some(given) = given(by, document, change).filter(|_| open) else {
@@ -316,11 +318,8 @@ fn note(
         device: None,
         role: policy.role_of(&desk.standing(submitted.member)).map(str::to_owned),
     };
-    let by = Relayer {
-        member: given.member,
-        replica: given.giver,
-        device: giver.map(|row| row.device),
-    };
+    let by =
+        Relayer { member: given.member, replica: given.giver, device: giver.map(|row| row.device) };
     let (received_at, policy_version) = (now, policy.version());
     let what = What::Relayed(by, judged);
     audit::append(tx, &Entry { received_at, who, policy_version, what }).map(drop)

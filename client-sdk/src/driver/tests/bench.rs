@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crdt_core::id::{BatchId, Epoch, Lease, MemberId, ReplicaId};
 use crdt_core::protocol::{
-    Batch, Compare, Cursor, Hello, Lacking, Message, Outcome as Answer, Page, PageParts, PeerLimits, Receipt, Relay, ScopeCursor, VERSIONS, Welcome, decode_frame, encode_frame,
+    Batch, Compare, Cursor, Hello, Lacking, Message, Outcome as Answer, Page, PageParts,
+    PeerLimits, Receipt, Relay, ScopeCursor, VERSIONS, Welcome, decode_frame, encode_frame,
 };
 use crdt_core::time::Timestamp;
 use futures_util::future::BoxFuture;

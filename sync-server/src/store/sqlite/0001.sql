@@ -202,11 +202,10 @@ CREATE INDEX refresh_family_by_member ON refresh_family (member);
 CREATE INDEX refresh_family_by_device ON refresh_family (device);
 CREATE INDEX refresh_family_by_end ON refresh_family (expires_at);
 
--- The last restore: since when devices may give back what others wrote, and when that ended.
-CREATE TABLE relay_window (
+-- When the operator last ended the time in which devices give back what others wrote.
+CREATE TABLE relay_closed (
     id INTEGER PRIMARY KEY CHECK (id = 1),
-    opened_at INTEGER NOT NULL,
-    closed_at INTEGER
+    at INTEGER NOT NULL
 ) STRICT;
 
 -- Replicas that were never here, whose changes others gave back: whose they are, by what those said.

@@ -3,9 +3,7 @@
 use rusqlite::{Row, params};
 
 use super::super::StoreError;
-use super::super::relay::{
-    ParkedRow, ParkedSize, ReadRelay, RelayWindow, RelayedRow, WriteRelay,
-};
+use super::super::relay::{ParkedRow, ParkedSize, ReadRelay, RelayedRow, WriteRelay};
 use super::fault;
 use super::rows::{self, signed, unsigned};
 use super::tx::Tx;
@@ -17,13 +15,9 @@ const PARKED: &str =
     "id, record, section, actor, seq, replica, member, parked_at, relay FROM parked";
 
 impl ReadRelay for Tx<'_> {
-    fn relay_window(&self) -> Result<Option<RelayWindow>, StoreError> {
-        self.one("SELECT opened_at, closed_at FROM relay_window WHERE id = 1", [], |row| {
-            let closed: Option<i64> = row.get(1).map_err(fault)?;
-            Ok(RelayWindow {
-                opened_at: Timestamp::from_millis(row.get(0).map_err(fault)?),
-                closed_at: closed.map(Timestamp::from_millis),
-            })
+    fn relay_closed_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.one("SELECT at FROM relay_closed WHERE id = 1", [], |row| {
+            row.get(0).map(Timestamp::from_millis).map_err(fault)
         })
     }
 
@@ -59,8 +53,7 @@ impl ReadRelay for Tx<'_> {
         let sql = "SELECT 1 FROM withdrawn
                    WHERE record = ?1 AND section = ?2 AND actor = ?3 AND seq <= ?4";
         let section = document.section.as_str();
-        let params =
-            params![document.record.as_bytes(), section, actor.as_bytes(), signed(seq)?];
+        let params = params![document.record.as_bytes(), section, actor.as_bytes(), signed(seq)?];
         Ok(self.one(sql, params, |_| Ok(()))?.is_some())
     }
 
@@ -84,15 +77,9 @@ impl ReadRelay for Tx<'_> {
 }
 
 impl WriteRelay for Tx<'_> {
-    fn open_relay(&mut self, at: Timestamp) -> Result<(), StoreError> {
-        self.run("DELETE FROM relayed", [])?;
-        let sql = "INSERT OR REPLACE INTO relay_window (id, opened_at) VALUES (1, ?1)";
-        self.run(sql, [at.as_millis()]).map(drop)
-    }
-
     fn close_relay(&mut self, at: Timestamp) -> Result<ParkedSize, StoreError> {
         let size = self.parked_size()?;
-        let sql = "UPDATE relay_window SET closed_at = ?1 WHERE closed_at IS NULL";
+        let sql = "INSERT OR REPLACE INTO relay_closed (id, at) VALUES (1, ?1)";
         self.run(sql, [at.as_millis()])?;
         self.run("DELETE FROM parked", [])?;
         Ok(size)

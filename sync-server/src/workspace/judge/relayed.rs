@@ -375,12 +375,9 @@ impl Desk<'_> {
         Ok(documents)
     }
 
-    fn sections(
-        &self,
-        tx: &dyn Read,
-        record: RecordId,
-    ) -> Result<Vec<DocumentId>, StoreError> {
-        let Some(route) = self.routes.accepted().get(&record).cloned().or(tx.route(&record)?) else {
+    fn sections(&self, tx: &dyn Read, record: RecordId) -> Result<Vec<DocumentId>, StoreError> {
+        let Some(route) = self.routes.accepted().get(&record).cloned().or(tx.route(&record)?)
+        else {
             return Ok(Vec::new());
         };
         let Some(entity) = self.rules.schema.entity(&route.entity) else { return Ok(Vec::new()) };
@@ -391,8 +388,5 @@ impl Desk<'_> {
 
 /// Whether what a refusal misses may still come.
 fn waits(reason: &Reason) -> bool {
-    matches!(
-        reason,
-        Reason::UnknownDependency | Reason::SeqGap { .. } | Reason::NoSuchRecord
-    )
+    matches!(reason, Reason::UnknownDependency | Reason::SeqGap { .. } | Reason::NoSuchRecord)
 }
