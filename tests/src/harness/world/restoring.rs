@@ -1,6 +1,7 @@
 //! The server's backups, and putting the server back to one.
 
 use sync_server::store::recovery::Restoration;
+use sync_server::workspace::RelayStatus;
 
 use super::super::files::Files;
 use super::super::tally::Fault;
@@ -29,6 +30,25 @@ impl World {
         let restoration = self.server.restore(&backup.files, self.time.true_wall());
         self.start_server();
         restoration
+    }
+
+    /// How the server stands with what devices give back.
+    ///
+    /// # Panics
+    /// When it was never restored.
+    pub fn relay_status(&mut self) -> RelayStatus {
+        let now = self.time.true_wall();
+        let status = self.govern(|workspace| workspace.relay_status(now));
+        status.expect("the server can be read").expect("it was restored")
+    }
+
+    /// The operator ends the time in which other people's changes are taken.
+    ///
+    /// # Panics
+    /// When the server does not store that.
+    pub fn close_relay(&mut self) {
+        let now = self.time.true_wall();
+        self.govern(|workspace| workspace.close_relay(now)).expect("the server stores it");
     }
 
     /// The server dies, and its database is put back to an older state by somebody who says nothing of it.
