@@ -213,7 +213,7 @@ fn a_frame_says_what_is_wrong_with_it() {
     assert_eq!(decode_frame(&[2]), Err(FrameError::UnknownFormat(2)));
     assert_eq!(decode_frame(&[255, 1, 2]), Err(FrameError::UnknownFormat(255)));
     assert_eq!(decode_frame(&[0]), Err(FrameError::UnknownMessage));
-    assert_eq!(decode_frame(&plain(&bytes_field(11, b"new"))), Err(FrameError::UnknownMessage));
+    assert_eq!(decode_frame(&plain(&bytes_field(15, b"new"))), Err(FrameError::UnknownMessage));
     let limit = limits::FRAME_BYTES_MAX;
     let large = vec![0; limit + 1];
     let got = large.len() as u64;

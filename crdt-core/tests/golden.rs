@@ -6,13 +6,14 @@ use crdt_core::id::{
 };
 use crdt_core::policy::Standing;
 use crdt_core::protocol::{
-    AcceptedDocument, Ack, AuthorName, Batch, Cursor, Dependencies, DocumentChanges, DocumentRef,
-    Ended, Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Message, NewToken, Outcome, Page,
-    PagePart, PageParts, PeerLimits, Push, Receipt, Refusal, ScopeCursor, SentChange, Staged,
-    TokenTaken, Welcome, decode_frame, encode_frame,
+    AcceptedDocument, Ack, AuthorName, Batch, Compare, Compared, Cursor, Dependencies,
+    DocumentChanges, DocumentRef, Ended, Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Lack,
+    Lacking, Message, NewToken, Outcome, Page, PagePart, PageParts, PeerLimits, Push, Receipt,
+    Refusal, Relay, Relayed, ScopeCursor, SentChange, Staged, TokenTaken, Welcome, decode_frame,
+    encode_frame,
 };
 use crdt_core::record::{
-    Action, Author, Cells, Change, Edit, EncodedChange, Op, OpId, Scalar, SeedKind, seed,
+    Action, Author, Cells, Change, Edit, EncodedChange, Op, OpId, Reach, Scalar, SeedKind, seed,
 };
 use crdt_core::time::Timestamp;
 
@@ -306,6 +307,31 @@ fn the_small_messages_are_written_as_they_always_were() {
         "goodbye",
         Message::Goodbye(Goodbye { code, text, retry_after_ms: Some(1_000) }),
     );
+}
+
+#[test]
+fn what_follows_a_restore_is_written_as_it_always_was() {
+    let (mut cells, first, encoded) = creation();
+    let (second, again) = edit(&mut cells);
+    let identity = Identity { id: DocumentId::main(record()), entity: "account".to_owned() };
+    let reach = Reach::of(&cells);
+    let lack = Lack { number: 7, from: [(second.actor, 1)].into(), parted: false };
+    let parted = Lack { number: 8, from: [].into(), parted: true };
+    let lacking = Lacking { documents: vec![lack, parted, Lack::default()] };
+    let changes =
+        vec![SentChange::alone(&first, &encoded.hash), SentChange::alone(&second, &again.hash)];
+    let document = DocumentRef::Identity(identity.clone());
+    let author =
+        AuthorName { replica: first.actor.replica(), member: member(), name: "Ada".to_owned() };
+    let relay =
+        Relay { documents: vec![DocumentChanges { document, changes }], authors: vec![author] };
+    let compare = Compare { documents: vec![Compared { identity, reach }] };
+    assert_message("compare", Message::Compare(compare));
+    assert_message("lacking", Message::Lacking(lacking));
+    assert_golden("relay-stored", &relay.to_stored());
+    assert_message("relay", Message::Relay(relay));
+    let relayed = Relayed { taken: 2, held: 1, parked: 300, refused: 4 };
+    assert_message("relayed", Message::Relayed(relayed));
 }
 
 #[test]

@@ -80,7 +80,9 @@ fn what_was_given_back_and_then_brought_by_its_author_is_there_once() {
 fn an_own_edit_that_builds_on_a_lost_one_of_somebody_else_comes_back_with_it() {
     let (mut world, ann, bob, account) = two_devices(703);
     let backup = world.back_up_server();
-    for (device, country, visits) in [(ann, "CH", 10), (bob, "AT", 100), (ann, "IT", 1_000), (bob, "FR", 10_000)] {
+    for (device, country, visits) in
+        [(ann, "CH", 10), (bob, "AT", 100), (ann, "IT", 1_000), (bob, "FR", 10_000)]
+    {
         let edits = Edits::new().set("country", country).increment("visits", visits);
         world.update(device, account, edits);
         world.settle();
@@ -213,7 +215,10 @@ fn what_its_author_may_not_write_any_more_is_not_taken_and_own_edits_on_it_stay(
     for device in [max, boss] {
         let seen = world.see(device, account);
         assert_eq!(seen.text("country"), None, "its author stands elsewhere");
-        assert_eq!((seen.text("phone"), seen.value("visits")), (Some("+1 555 0100"), &Value::Counter(5)));
+        assert_eq!(
+            (seen.text("phone"), seen.value("visits")),
+            (Some("+1 555 0100"), &Value::Counter(5))
+        );
         assert_eq!(world.disputes(device), []);
     }
 }

@@ -1,15 +1,18 @@
 //! Arbitrary messages: every kind, every field, sizes that travel both plain and compressed.
 
+use std::collections::BTreeMap;
+
 use crdt_core::id::{
     ActorId, BatchId, ChangeHash, DeviceId, DocumentId, Epoch, Lease, MemberId, RecordId, ReplicaId,
 };
 use crdt_core::policy::Standing;
 use crdt_core::protocol::{
-    AcceptedDocument, Ack, AuthorName, Batch, Cursor, Dependencies, DocumentChanges, DocumentRef,
-    Ended, Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Message, NewToken, Outcome, Page,
-    PagePart, PeerLimits, Push, Receipt, Refusal, ScopeCursor, SentChange, TokenTaken, Welcome,
+    AcceptedDocument, Ack, AuthorName, Batch, Compare, Compared, Cursor, Dependencies,
+    DocumentChanges, DocumentRef, Ended, Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Lack,
+    Lacking, Message, NewToken, Outcome, Page, PagePart, PeerLimits, Push, Receipt, Recovery,
+    Refusal, Relay, Relayed, ScopeCursor, SentChange, TokenTaken, Welcome,
 };
-use crdt_core::record::{Action, Change, Op, OpId, Scalar, SeedKind, seed};
+use crdt_core::record::{Action, Change, Op, OpId, Reach, Scalar, SeedKind, seed};
 use crdt_core::time::Timestamp;
 use proptest::collection::vec;
 use proptest::option::of;
@@ -30,7 +33,41 @@ pub fn message() -> impl Strategy<Value = Message> {
         any::<i64>().prop_map(|expires| {
             Message::TokenTaken(TokenTaken { expires: Timestamp::from_millis(expires) })
         }),
+        vec(compared(), 0..5).prop_map(|documents| Message::Compare(Compare { documents })),
+        vec(lack(), 0..5).prop_map(|documents| Message::Lacking(Lacking { documents })),
+        relay().prop_map(Message::Relay),
+        any::<[u64; 4]>().prop_map(|[taken, held, parked, refused]| {
+            Message::Relayed(Relayed { taken, held, parked, refused })
+        }),
     ]
+}
+
+fn compared() -> impl Strategy<Value = Compared> {
+    let heads = vec(any::<[u8; 32]>().prop_map(ChangeHash), 1..4);
+    (any_identity(), heads, seqs()).prop_map(|(identity, heads, seqs)| {
+        let reach = Reach { heads, seqs };
+        Compared { identity, reach }
+    })
+}
+
+fn lack() -> impl Strategy<Value = Lack> {
+    (any::<u64>(), seqs(), any::<bool>()).prop_map(|(number, from, parted)| Lack {
+        number,
+        from,
+        parted,
+    })
+}
+
+fn seqs() -> impl Strategy<Value = BTreeMap<ActorId, u64>> {
+    proptest::collection::btree_map(actor(), any::<u64>(), 0..4)
+}
+
+fn relay() -> impl Strategy<Value = Relay> {
+    let document = (any_identity(), vec(sent_change(), 0..4)).prop_map(|(identity, changes)| {
+        DocumentChanges { document: DocumentRef::Identity(identity), changes }
+    });
+    (vec(document, 0..3), vec(author(), 0..3))
+        .prop_map(|(documents, authors)| Relay { documents, authors })
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
@@ -80,7 +117,7 @@ fn welcome() -> impl Strategy<Value = Welcome> {
             policy: None,
             standing: Standing::unlisted(MemberId::try_from(&ids.2[..]).unwrap()),
             token_expires: Timestamp::from_millis(numbers.4),
-            recovery: crdt_core::protocol::Recovery::Unknown,
+            recovery: [Recovery::Unknown, Recovery::Closed, Recovery::Open][numbers.1 as usize % 3],
             member_name,
         },
     )
@@ -217,18 +254,21 @@ fn goodbye() -> impl Strategy<Value = Goodbye> {
 }
 
 pub fn page() -> impl Strategy<Value = Page> {
-    let author = (any::<[u8; 12]>(), any::<[u8; 16]>(), text());
-    let author = author.prop_map(|(replica, member, name)| AuthorName {
-        replica: ReplicaId(replica),
-        member: MemberId::try_from(&member[..]).unwrap(),
-        name,
-    });
-    (vec(scope_cursor(), 0..4), vec(entry(), 0..6), vec(author, 0..3), any::<u64>()).prop_map(
+    (vec(scope_cursor(), 0..4), vec(entry(), 0..6), vec(author(), 0..3), any::<u64>()).prop_map(
         |(cursors, entries, authors, head)| {
             let dropped = vec!["territory:north".to_owned()];
             Page { cursors, entries, authors, head, dropped }
         },
     )
+}
+
+fn author() -> impl Strategy<Value = AuthorName> {
+    let author = (any::<[u8; 12]>(), any::<[u8; 16]>(), text());
+    author.prop_map(|(replica, member, name)| AuthorName {
+        replica: ReplicaId(replica),
+        member: MemberId::try_from(&member[..]).unwrap(),
+        name,
+    })
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
