@@ -226,20 +226,6 @@ impl Engine {
         }
     }
 
-    /// The store has done its part of giving back what the server lost.
-    fn given(&mut self, turn: &mut Turn<'_>, input: Input) {
-        let job = self.jobs.answered(|job| {
-            matches!(
-                (job, &input),
-                (Job::Relay, Input::RelayRead(_))
-                    | (Job::Lacking, Input::LackingStored(_))
-                    | (Job::Relayed, Input::RelayedStored)
-            )
-        });
-        let (Some(_), Phase::Live { live, .. }) = (job, &mut self.phase) else { return };
-        live.given(input).iter().for_each(|message| turn.send(message));
-    }
-
     fn replica_renewed(&mut self, turn: &mut Turn<'_>) {
         let job = self.jobs.answered(|job| matches!(job, Job::Renewal));
         if let (Some(_), Phase::Renewing) = (job, &self.phase) {

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use crdt_core::protocol::{Compare, Fetch, Lacking, Message, Recovery, Relay, Welcome};
 
-use super::jobs::Jobs;
+use super::jobs::{Job, Jobs};
+use super::phase::Phase;
+use super::{Engine, Input, Turn};
 use crate::store::relay::RelayStep;
 
 /// What is under way.
@@ -126,5 +128,21 @@ impl Giving {
     /// That is noted.
     pub(super) fn noted(&mut self) {
         self.state = State::Unread;
+    }
+}
+
+impl Engine {
+    /// The store has done its part of giving back what the server lost.
+    pub(super) fn given(&mut self, turn: &mut Turn<'_>, input: Input) {
+        let job = self.jobs.answered(|job| {
+            matches!(
+                (job, &input),
+                (Job::Relay, Input::RelayRead(_))
+                    | (Job::Lacking, Input::LackingStored(_))
+                    | (Job::Relayed, Input::RelayedStored)
+            )
+        });
+        let (Some(_), Phase::Live { live, .. }) = (job, &mut self.phase) else { return };
+        live.given(input).iter().for_each(|message| turn.send(message));
     }
 }

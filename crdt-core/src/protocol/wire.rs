@@ -1,6 +1,10 @@
 //! The protobuf messages. Tags are for ever: one that is dropped stays reserved in `PROTOCOL.md`.
 
+mod recovery;
+
 use prost::{Message, Oneof};
+
+pub(super) use recovery::{Compare, Compared, Lack, Lacking, Relay, Relayed};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Envelope {
@@ -463,62 +467,4 @@ pub(super) struct NewToken {
 pub(super) struct TokenTaken {
     #[prost(sint64, tag = "1")]
     pub expires: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Compare {
-    #[prost(message, optional, tag = "1")]
-    pub table: Option<Table>,
-    #[prost(message, repeated, tag = "2")]
-    pub documents: Vec<Compared>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Compared {
-    #[prost(message, optional, tag = "1")]
-    pub identity: Option<Identity>,
-    #[prost(bytes = "vec", tag = "2")]
-    pub heads: Vec<u8>,
-    #[prost(uint64, repeated, tag = "3")]
-    pub reaches: Vec<u64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Lacking {
-    #[prost(message, optional, tag = "1")]
-    pub table: Option<Table>,
-    #[prost(message, repeated, tag = "2")]
-    pub documents: Vec<Lack>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Lack {
-    #[prost(uint64, tag = "1")]
-    pub number: u64,
-    #[prost(uint64, repeated, tag = "2")]
-    pub from: Vec<u64>,
-    #[prost(bool, tag = "3")]
-    pub parted: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Relay {
-    #[prost(message, optional, tag = "1")]
-    pub table: Option<Table>,
-    #[prost(message, repeated, tag = "2")]
-    pub documents: Vec<DocumentChanges>,
-    #[prost(message, repeated, tag = "3")]
-    pub authors: Vec<Author>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Relayed {
-    #[prost(uint64, tag = "1")]
-    pub taken: u64,
-    #[prost(uint64, tag = "2")]
-    pub held: u64,
-    #[prost(uint64, tag = "3")]
-    pub parked: u64,
-    #[prost(uint64, tag = "4")]
-    pub refused: u64,
 }
