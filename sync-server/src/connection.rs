@@ -1,13 +1,13 @@
 //! Drives one connection: socket and workspace on one side, the session's decisions on the other.
 
+mod asking;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crdt_core::id::{DeviceId, Lease, MemberId};
-use crdt_core::protocol::{
-    Batch, Compare, Goodbye, GoodbyeCode, Hello, PageParts, Relay,
-};
+use crdt_core::protocol::{Goodbye, GoodbyeCode, Hello, PageParts};
 use crdt_core::time::Timestamp;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rand::RngCore as _;
@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message as Frame};
 use crate::clock;
 use crate::http::{self, WebSocket};
 use crate::identity::Verifier;
-use crate::quotas::{Asked, Exceeded, MemberSocket, Quotas};
+use crate::quotas::{Asked, MemberSocket, Quotas};
 use crate::session::{Bounds, Effect, Greeted, Input, Renewed, Session};
 use crate::store::{self, StoreError};
 use crate::telemetry::metrics::Metrics;
@@ -33,8 +33,6 @@ const LINGER: Duration = Duration::from_secs(2);
 const TOKEN_RETRY_MS: u64 = 30_000;
 /// When to come back to a workspace that does not answer, milliseconds.
 const BUSY_RETRY_MS: u64 = 5_000;
-/// Changes that are given back and count as one batch: those of one edit are about so many.
-const CHANGES_PER_REQUEST: usize = 16;
 /// When to come back to a workspace that cannot be opened, milliseconds.
 const OPEN_RETRY_MS: u64 = 30_000;
 /// How long a session outlives its token: what the token's verification allows for clocks that differ.
@@ -189,49 +187,6 @@ impl Connection {
         }
     }
 
-    /// Takes from the member's quota; what is missing for a moment is waited for before more is read.
-    fn ask(&mut self, asked: Asked) -> Result<(), Goodbye> {
-        let Some(place) = &self.place else { return Ok(()) };
-        match place.quota.take(asked) {
-            Ok(wait) if wait.is_zero() => {}
-            Ok(wait) => self.read_from = self.read_from.max(Instant::now() + wait),
-            Err(exceeded) => return Err(self.send_away(exceeded)),
-        }
-        Ok(())
-    }
-
-    fn send_away(&self, exceeded: Exceeded) -> Goodbye {
-        self.shared.metrics.rate_limited.increment(1);
-        let text = "this member uses more than one member may; come back later".to_owned();
-        let retry_after = u64::try_from(exceeded.retry_after.as_millis()).unwrap_or(u64::MAX);
-        Goodbye { code: GoodbyeCode::RateLimited, text, retry_after_ms: Some(retry_after) }
-    }
-
-    async fn submit(&mut self, batches: Vec<Batch>) -> Result<(), Goodbye> {
-        self.ask(Asked::Requests(batches.len()))?;
-        match &self.place {
-            Some(place) => place.seat.submit(batches).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn relay(&mut self, relay: Relay) -> Result<(), Goodbye> {
-        let changes: usize = relay.documents.iter().map(|document| document.changes.len()).sum();
-        self.ask(Asked::Requests(1 + changes / CHANGES_PER_REQUEST))?;
-        match &self.place {
-            Some(place) => place.seat.relay(relay).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn acknowledge(&mut self, receipt: u64) -> Result<(), Goodbye> {
-        self.ask(Asked::Requests(1))?;
-        match &self.place {
-            Some(place) => place.seat.acknowledge(receipt).await,
-            None => Ok(()),
-        }
-    }
-
     /// Who the bearer of a token is, on this device.
     async fn verify(&mut self, token: &str, device: DeviceId) -> Result<Principal, Goodbye> {
         let verified = self.shared.verifier.verify(token, clock::now()).await;
@@ -320,22 +275,6 @@ impl Connection {
         });
         let expires_at = self.end_of(principal.expires);
         Ok(Greeted { welcome: Box::new(welcome), expires_at })
-    }
-
-    /// Reads what the server lacks of documents, beside its writer.
-    async fn compare(&mut self, compare: Compare) -> Option<Input> {
-        let place = self.place.as_ref()?;
-        let (store, comparison) = (place.handle.store(), place.comparison.clone());
-        let work = move || store::read(&*store, |tx| comparison.answer(tx, &compare));
-        let failed = "documents could not be compared";
-        Some(match tokio::task::spawn_blocking(work).await {
-            Ok(Ok(lacking)) => Input::Compared(lacking),
-            Ok(Err(error)) => {
-                tracing::error!(%error, failed);
-                Input::End(goodbye(GoodbyeCode::Internal, failed))
-            }
-            Err(_) => Input::End(goodbye(GoodbyeCode::Internal, failed)),
-        })
     }
 
     fn build(

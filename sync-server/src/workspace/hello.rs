@@ -58,10 +58,7 @@ impl Workspace {
         member: MemberId,
         hello: &Hello,
     ) -> Result<Greeting, HelloError> {
-        let common = hello.versions.iter().filter(|version| VERSIONS.contains(version)).max();
-        let version = *common.ok_or_else(|| {
-            refused(GoodbyeCode::Version, "no version in common; update the app or the server")
-        })?;
+        let version = common_version(hello)?;
         if hello.replica == self.rules.server {
             return Err(refused(GoodbyeCode::ReplicaTaken, "the replica id is the server's own"));
         }
@@ -122,6 +119,14 @@ impl Workspace {
             (None, None) => Err(refused(GoodbyeCode::Internal, "the handshake was not finished")),
         }
     }
+}
+
+/// The best version that both speak.
+fn common_version(hello: &Hello) -> Result<u32, HelloError> {
+    let common = hello.versions.iter().filter(|version| VERSIONS.contains(version)).max();
+    common.copied().ok_or_else(|| {
+        refused(GoodbyeCode::Version, "no version in common; update the app or the server")
+    })
 }
 
 /// Receipts as they fit into one frame with the welcome: beyond that, they leave the documents' numbers out.
