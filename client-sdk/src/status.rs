@@ -93,8 +93,6 @@ pub enum RefusedKind {
     LeaseOutdated,
     /// Another member owns the replica.
     ReplicaTaken,
-    /// The cursor lies beyond the end of the server's log.
-    CursorAhead,
     /// The server does not know the log that this database follows.
     UnknownEpoch,
 }

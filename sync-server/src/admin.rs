@@ -4,9 +4,11 @@
 //! [`channel`]; when there is none it opens the workspace itself. Either way [`perform()`] does it.
 
 pub mod audit;
+pub mod backup;
 pub mod channel;
 mod error;
 mod perform;
+pub mod recovery;
 mod request;
 
 use std::fs::File;
@@ -26,7 +28,7 @@ use crate::ledger::Ledger;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{self, StoreError};
 use crate::workspace::Workspace;
-use crate::workspaces::Workspaces;
+use crate::workspaces::{Mark, Workspaces};
 
 pub use error::{AdminError, Fault, FaultCode, with_causes};
 pub use perform::perform;
@@ -169,6 +171,9 @@ pub fn ask(
     let ledger = Ledger::open(&ledger).map_err(StoreError::from)?;
     let opened = Workspace::open(Arc::new(opened), peer_limits(config))?;
     let mut workspace = opened.with_ledger(clock::now(), ledger)?;
+    if Mark::of(&config.data_dir, &call.workspace).is_beyond(&*workspace.store())? {
+        workspace.halt()?;
+    }
     perform(&mut workspace, clock::now(), call.request)
 }
 

@@ -1,6 +1,7 @@
 //! The commands and what they share: where the data is, which workspace, how to answer.
 
 mod audit;
+mod backup;
 mod device;
 mod explain;
 mod failure;
@@ -100,6 +101,38 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Copy a workspace to a new file, beside a running server or without one, and look at the copy
+    Backup {
+        #[command(flatten)]
+        target: Target,
+        /// The file; it must not exist
+        file: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Put a workspace back to a backup, while no server runs: devices then give back what is newer
+    Restore {
+        #[command(flatten)]
+        target: Target,
+        /// The backup
+        #[arg(required_unless_present = "confirm", conflicts_with = "confirm")]
+        file: Option<PathBuf>,
+        /// The workspace's file was put back by other means: go on with it
+        #[arg(long)]
+        confirm: bool,
+        /// With `--confirm`: up to where its log is what devices know; everything is compared without it
+        #[arg(long, value_name = "POSITION", default_value_t = 0, requires = "confirm")]
+        common: u64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Say how far a workspace has come back since it was restored, and what is still missing
+    Recovery {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Verify, read and anchor the record of who did what
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -121,6 +154,16 @@ pub(crate) fn run(place: Place, command: Command) -> Result<(), Failure> {
         }
         Command::Simulate { target, file, output } => {
             explain::simulate(&load(place, None)?, &target, &file, output)
+        }
+        Command::Backup { target, file, output } => {
+            backup::back_up(&load(place, None)?, &target, &file, output)
+        }
+        Command::Restore { target, file, common, output, .. } => match file {
+            Some(file) => backup::restore(&load(place, None)?, &target, &file, output),
+            None => backup::confirm(&load(place, None)?, &target, common, output),
+        },
+        Command::Recovery { target, output } => {
+            backup::recovery(&load(place, None)?, &target, output)
         }
         Command::Audit(command) => audit::run(&load(place, None)?, command),
         Command::Token(command) => token::run(&load(place, None)?, &command),
@@ -154,6 +197,9 @@ fn unexpected(reply: &AdminReply) -> Failure {
         AdminReply::Policy { .. } => "policy",
         AdminReply::Explanation(_) => "explanation",
         AdminReply::Simulation(_) => "simulation",
+        AdminReply::Noted(_) => "noted",
+        AdminReply::Recovery(_) => "recovery",
+        AdminReply::Restored(_) => "restored",
     };
     let text = format!("the server answered something else ({kind}); is it the same version?");
     Failure::Machine(text)

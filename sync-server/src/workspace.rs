@@ -46,7 +46,7 @@ pub use fold::Folding;
 pub use hello::{Greeting, HelloError};
 pub use members::{MemberChanges, MemberError};
 pub use policy::{MemberDelta, PolicyError};
-pub use recovery::begin_epoch;
+pub use recovery::{Origin, Recovering, RecoveryStatus, Replaced, Unserved, begin_epoch};
 pub use relay::{RelayStatus, RelayedBy};
 pub use rescope::{RECORDS_PER_STEP, Rescoping};
 
@@ -68,6 +68,8 @@ pub struct Workspace {
     fold_cursor: u64,
     /// Whether the queue of records whose scopes are to be found again may hold something.
     is_rescoping: bool,
+    /// Nobody is served until the operator has spoken.
+    is_halted: bool,
     aftermath: Aftermath,
 }
 
@@ -78,6 +80,8 @@ pub struct Aftermath {
     pub access_changed: BTreeSet<MemberId>,
     /// Replicas on devices that were revoked.
     pub revoked: BTreeSet<ReplicaId>,
+    /// Why nobody's session goes on, if that is so.
+    pub everyone: Option<Unserved>,
 }
 
 /// A batch and who sent it.
@@ -135,8 +139,9 @@ impl Workspace {
     /// # Errors
     /// When the storage fails, or its schema or policy does not parse.
     pub fn open(store: Arc<dyn Store>, limits: PeerLimits) -> Result<Self, OpenError> {
-        let (log, directory, is_rescoping) = store::read(&*store, |tx| {
-            Ok((tx.log()?, Directory::load(tx)?, tx.next_rescope()?.is_some()))
+        let (log, directory, is_rescoping, is_halted) = store::read(&*store, |tx| {
+            let is_rescoping = tx.next_rescope()?.is_some();
+            Ok((tx.log()?, Directory::load(tx)?, is_rescoping, tx.is_halted()?))
         })?;
         let schema = Schema::parse(&log.schema, "schema.toml").map_err(OpenError::Schema)?;
         let policy = match &log.policy {
@@ -158,6 +163,7 @@ impl Workspace {
             stride: Stride::default(),
             fold_cursor: 0,
             is_rescoping,
+            is_halted,
             aftermath: Aftermath::default(),
         })
     }

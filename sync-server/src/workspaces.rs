@@ -3,6 +3,7 @@
 mod actor;
 mod aside;
 mod handle;
+mod mark;
 mod suspects;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::workspace::{OpenError, Workspace};
 use actor::Actor;
 use aside::Aside;
+pub(crate) use mark::Mark;
 
 pub use handle::{AdminWork, Event, Handle, Seat};
 
@@ -79,12 +81,20 @@ impl Workspaces {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, self.options)?);
         let ledger = Ledger::path(&self.directory, name);
         let opener = opener(Arc::clone(&store), ledger, self.limits);
-        let workspace = opener()?;
+        let mut workspace = opener()?;
+        let mark = Mark::of(&self.directory, name);
+        if mark.is_beyond(&*store)? {
+            tracing::error!(
+                workspace = name,
+                "the log ends before what was acknowledged: it was put back to an older state"
+            );
+            workspace.halt()?;
+        }
         let (commands, inbox) = mpsc::channel(INBOX);
         let (head_sender, head) = watch::channel(workspace.head()?);
         let metrics = self.metrics.clone();
         let aside = Aside::new(self.directory.join("poison").join(name));
-        let actor = Actor::new(workspace, head_sender, metrics, aside);
+        let actor = Actor::new(workspace, head_sender, mark, metrics, aside);
         let thread = std::thread::Builder::new()
             .name(format!("workspace {name}"))
             .spawn(move || actor.run(inbox, &opener))

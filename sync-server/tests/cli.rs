@@ -13,5 +13,7 @@ mod members;
 mod operator;
 #[path = "cli/policies.rs"]
 mod policies;
+#[path = "cli/restoring.rs"]
+mod restoring;
 #[path = "cli/workspaces.rs"]
 mod workspaces;

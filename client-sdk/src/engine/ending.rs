@@ -157,7 +157,8 @@ impl From<Goodbye> for Ending {
                 Self::new(SyncErrorKind::Refused, text, Next::RenewReplica)
             }
             GoodbyeCode::ReplicaTaken => Self::refused(RefusedKind::ReplicaTaken, text),
-            GoodbyeCode::CursorAhead => Self::refused(RefusedKind::CursorAhead, text),
+            // Until the server's operator has said that it was put back to an older state.
+            GoodbyeCode::CursorAhead => retry(SyncErrorKind::Refused, text),
             GoodbyeCode::UnknownEpoch => Self::refused(RefusedKind::UnknownEpoch, text),
             GoodbyeCode::Timeout => retry(SyncErrorKind::Timeout, text),
             // A code of a newer server, and any that a later version of the codec adds, ask for no more

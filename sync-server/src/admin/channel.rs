@@ -43,7 +43,7 @@ enum Answer {
 /// How long an answer may take.
 const fn patience(call: &AdminCall) -> Duration {
     match call.request {
-        AdminRequest::Simulate { .. } => SIMULATION_TIMEOUT,
+        AdminRequest::Simulate { .. } | AdminRequest::Recovery => SIMULATION_TIMEOUT,
         AdminRequest::AddMember { .. }
         | AdminRequest::SetMember { .. }
         | AdminRequest::SetActive { .. }
@@ -54,6 +54,8 @@ const fn patience(call: &AdminCall) -> Duration {
         | AdminRequest::CheckPolicy { .. }
         | AdminRequest::SetPolicy { .. }
         | AdminRequest::ShowPolicy
+        | AdminRequest::NoteBackup { .. }
+        | AdminRequest::ConfirmRestore { .. }
         | AdminRequest::Explain { .. } => TIMEOUT,
     }
 }
@@ -87,6 +89,21 @@ pub enum HoldError {
     },
 }
 
+/// Holds a data directory: no server can run in it until the value is dropped.
+///
+/// # Errors
+/// When a server holds it, or it cannot be written.
+pub(super) fn hold(data_dir: &Path) -> Result<File, HoldError> {
+    let path = data_dir.join("server.lock");
+    let failed = |source| HoldError::Io { path: path.display().to_string(), source };
+    let lock = File::create(&path).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(HoldError::Held(data_dir.display().to_string())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
 impl AdminChannel {
     /// Takes the data directory and listens in it. Where no socket can be made the server runs without
     /// one: commands need it stopped then, and say so.
@@ -94,16 +111,7 @@ impl AdminChannel {
     /// # Errors
     /// When another server holds the directory, or it cannot be written.
     pub fn open(data_dir: &Path) -> Result<Self, HoldError> {
-        let path = data_dir.join("server.lock");
-        let failed = |source| HoldError::Io { path: path.display().to_string(), source };
-        let lock = File::create(&path).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(HoldError::Held(data_dir.display().to_string()));
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        let lock = hold(data_dir)?;
         #[cfg(unix)]
         let socket = AdminSocket::bind(data_dir)
             .inspect_err(|error| tracing::warn!(%error, "no admin channel: commands need the server stopped"))

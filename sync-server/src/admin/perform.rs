@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crdt_core::id::{MemberId, RecordId};
+use crdt_core::id::{Epoch, MemberId, RecordId};
 use crdt_core::policy::{Decision, Policy};
 use crdt_core::time::Timestamp;
 
+use super::backup::new_epoch;
 use super::error::{AdminError, FaultCode};
+use super::recovery::{self, RestoredLine};
 use super::request::{
     AdminReply, AdminRequest, DeviceLine, ExplanationLine, ExplanationLines, MemberFields,
     MemberLine, SimulationLine, SimulationLines,
@@ -16,6 +18,7 @@ use crate::identity::accounts::{AccountError, revoke_device_tokens, set_password
 use crate::store;
 use crate::store::access::MemberRow;
 use crate::store::accounts::Whose;
+use crate::store::recovery::BackupRow;
 use crate::workspace::{
     Device, Explanation, MemberChanges, MemberDelta, MemberError, PolicyError, Workspace,
 };
@@ -62,6 +65,16 @@ pub fn perform(
         }
         AdminRequest::ShowPolicy => Ok(shown(workspace.policy())),
         AdminRequest::Explain { member, record } => explain(workspace, member, record),
+        AdminRequest::NoteBackup { epoch, position, at } => {
+            let noted = workspace.note_backup(Epoch(epoch), &BackupRow { position, at })?;
+            Ok(AdminReply::Noted(noted))
+        }
+        AdminRequest::Recovery => recovery::recovery(workspace),
+        AdminRequest::ConfirmRestore { common } => {
+            let restoration = workspace.confirm_restore(now, new_epoch(), common)?;
+            let status = workspace.recovery()?;
+            Ok(AdminReply::Restored(RestoredLine::of(&status, &restoration)))
+        }
         AdminRequest::Simulate { text, file } => {
             let policy = Policy::parse(&text, &file, workspace.schema())?;
             simulate(workspace, &policy)

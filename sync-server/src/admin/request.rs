@@ -7,6 +7,8 @@ use crdt_core::id::{DeviceId, MemberId, RecordId};
 use crdt_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::recovery::{RecoveryLines, RestoredLine};
+
 /// A request and the workspace that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdminCall {
@@ -85,6 +87,22 @@ pub enum AdminRequest {
         /// The record.
         record: RecordId,
     },
+    /// Notes a backup of the log, which devices are told of.
+    NoteBackup {
+        /// The log's identity.
+        epoch: [u8; 16],
+        /// Up to where the backup holds it.
+        position: u64,
+        /// When it was made.
+        at: Timestamp,
+    },
+    /// Says how far the workspace has come back since it was restored.
+    Recovery,
+    /// Goes on with a workspace's file that somebody put back to an older state.
+    ConfirmRestore {
+        /// Up to where its log is what devices know; 0 when nobody knows.
+        common: u64,
+    },
     /// Says what a policy would change for each member.
     Simulate {
         /// Its text.
@@ -149,6 +167,12 @@ pub enum AdminReply {
     Explanation(ExplanationLines),
     /// What a policy would change.
     Simulation(SimulationLines),
+    /// Whether a backup was noted: only one of the present log is.
+    Noted(bool),
+    /// How far the workspace has come back.
+    Recovery(Box<RecoveryLines>),
+    /// How the new log begins.
+    Restored(RestoredLine),
 }
 
 /// A member as the directory has it.

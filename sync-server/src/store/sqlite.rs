@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 pub mod audit;
+pub mod backup;
 mod recovery;
 mod relay;
 mod rows;

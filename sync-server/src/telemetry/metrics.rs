@@ -30,6 +30,8 @@ pub const BATCHES_REFUSED: &str = "fieldbook_batches_refused_total";
 pub const COMMIT_SECONDS: &str = "fieldbook_commit_seconds";
 /// Pages sent.
 pub const PAGES_SENT: &str = "fieldbook_pages_sent_total";
+/// Devices sent away since they stand beyond the end of the log: it was put back to an older state.
+pub const HELLOS_AHEAD: &str = "fieldbook_hellos_ahead_total";
 /// Connections closed because their device did not read in time.
 pub const SLOW_CONSUMERS_CLOSED: &str = "fieldbook_slow_consumers_closed_total";
 /// Sessions ended because their member used more than one member may.
@@ -58,6 +60,8 @@ pub struct Metrics {
     pub batches_refused: Counter,
     /// [`PAGES_SENT`]
     pub pages_sent: Counter,
+    /// [`HELLOS_AHEAD`]
+    pub hellos_ahead: Counter,
     /// [`SLOW_CONSUMERS_CLOSED`]
     pub slow_consumers_closed: Counter,
     /// [`RATE_LIMITED`]
@@ -101,6 +105,7 @@ impl Metrics {
             batches_accepted: counter(BATCHES_ACCEPTED, "batches accepted"),
             batches_refused: counter(BATCHES_REFUSED, "batches refused"),
             pages_sent: counter(PAGES_SENT, "pages sent"),
+            hellos_ahead: counter(HELLOS_AHEAD, "devices beyond the end of the log"),
             slow_consumers_closed: counter(SLOW_CONSUMERS_CLOSED, "slow consumers closed"),
             rate_limited: counter(RATE_LIMITED, "sessions ended for using too much"),
             workspace_panics: counter(WORKSPACE_PANICS, "workspaces begun anew after a panic"),
@@ -171,6 +176,7 @@ mod tests {
             BATCHES_ACCEPTED,
             BATCHES_REFUSED,
             PAGES_SENT,
+            HELLOS_AHEAD,
             SLOW_CONSUMERS_CLOSED,
             RATE_LIMITED,
             WORKSPACE_PANICS,

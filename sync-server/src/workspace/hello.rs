@@ -11,7 +11,7 @@ use crdt_core::schema::{FieldKind, Schema};
 use crdt_core::time::Timestamp;
 
 use super::feed::Known;
-use super::recovery::in_present_log;
+use super::recovery::{OutOfLog, Unserved, in_present_log};
 use super::relay::recovery_at;
 use super::{Feed, Workspace};
 use crate::store::access::MemberRow;
@@ -58,13 +58,7 @@ impl Workspace {
         member: MemberId,
         hello: &Hello,
     ) -> Result<Greeting, HelloError> {
-        let version = common_version(hello)?;
-        if hello.replica == self.rules.server {
-            return Err(refused(GoodbyeCode::ReplicaTaken, "the replica id is the server's own"));
-        }
-        if is_seed_prefix(&self.rules.schema, hello.replica.as_bytes()) {
-            return Err(refused(GoodbyeCode::Protocol, "the replica id is one that seeds use"));
-        }
+        let version = self.may_speak(hello)?;
         let (schema, policy) = (self.rules.schema.clone(), self.rules.policy.clone());
         let listed = self.rules.directory.get(&member).cloned();
         let standing = self.rules.directory.standing(member);
@@ -98,7 +92,7 @@ impl Workspace {
                 server_time: now,
                 schema: (hello.schema_version != schema.version())
                     .then(|| schema.text().to_owned()),
-                backed_up_to: 0,
+                backed_up_to: tx.backup()?.map_or(0, |backup| backup.position),
                 head: log.head,
                 member,
                 member_name: listed.as_ref().map(|row| row.name.clone()).unwrap_or_default(),
@@ -115,9 +109,29 @@ impl Workspace {
             (Some((welcome, feed)), _) => {
                 Ok(Greeting { welcome, feed: feed.with_stride(self.stride) })
             }
-            (None, Some(error)) => Err(error),
+            (None, Some(error)) => {
+                if matches!(&error, HelloError::Refused(goodbye) if OutOfLog::is_ahead(goodbye)) {
+                    self.note_ahead(now, member, hello)?;
+                }
+                Err(error)
+            }
             (None, None) => Err(refused(GoodbyeCode::Internal, "the handshake was not finished")),
         }
+    }
+
+    /// The version that both speak, when the workspace is served and the replica's name is nobody else's.
+    fn may_speak(&self, hello: &Hello) -> Result<u32, HelloError> {
+        if self.is_halted {
+            return Err(HelloError::Refused(Unserved::PutBack.goodbye()));
+        }
+        let version = common_version(hello)?;
+        if hello.replica == self.rules.server {
+            return Err(refused(GoodbyeCode::ReplicaTaken, "the replica id is the server's own"));
+        }
+        if is_seed_prefix(&self.rules.schema, hello.replica.as_bytes()) {
+            return Err(refused(GoodbyeCode::Protocol, "the replica id is one that seeds use"));
+        }
+        Ok(version)
     }
 }
 
@@ -184,7 +198,7 @@ fn admit(
     }
     let hello = match in_present_log(tx, hello)? {
         Ok(hello) => hello,
-        Err((code, text)) => return Ok(Err(refused(code, text))),
+        Err(out) => return Ok(Err(HelloError::Refused(out.goodbye()))),
     };
     let Some(row) = stored else {
         let row = first_row(&hello, member, new_lease, now);

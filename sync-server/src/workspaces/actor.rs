@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::aside::Aside;
 use super::handle::{Command, Event, goodbye};
+use super::mark::Mark;
 use super::suspects::{Deed, Suspects};
 use crate::clock;
 use crate::failpoint;
@@ -42,6 +43,7 @@ pub(super) struct Actor {
     workspace: Workspace,
     head: watch::Sender<u64>,
     sessions: BTreeMap<ReplicaId, Session>,
+    mark: Mark,
     metrics: Metrics,
     suspects: Suspects,
     aside: Aside,
@@ -60,12 +62,13 @@ impl Actor {
     pub(super) fn new(
         workspace: Workspace,
         head: watch::Sender<u64>,
+        mark: Mark,
         metrics: Metrics,
         aside: Aside,
     ) -> Self {
         let (sessions, suspects) = (BTreeMap::new(), Suspects::default());
         let memory = Memory::Sound;
-        Self { workspace, head, sessions, metrics, suspects, aside, memory }
+        Self { workspace, head, sessions, mark, metrics, suspects, aside, memory }
     }
 
     /// Serves until every handle is gone. A panic ends the workspace's sessions, and nobody else's, and the
@@ -120,9 +123,11 @@ impl Actor {
                 }
             }
             self.commit(group);
+            self.mark.note(&*self.workspace.store());
             // Also while batches keep coming, so that nobody waits for ever for what they may see.
             self.rescope();
         }
+        self.mark.write(&*self.workspace.store());
     }
 
     /// The next command; finds scopes again and folds while there is none.
@@ -228,6 +233,7 @@ impl Actor {
                     );
                     self.sessions.insert(replica, Session { number: session, member, events });
                 }
+                self.after();
                 // A connection that has gone meanwhile leaves no session behind.
                 if reply.send(greeted.map(Box::new)).is_err() {
                     self.sessions.remove(&replica);
@@ -277,7 +283,12 @@ impl Actor {
         let greeted = self.workspace.hello(clock::now(), lease, member, hello);
         self.suspects.done();
         greeted.map_err(|error| match error {
-            HelloError::Refused(goodbye) => goodbye,
+            HelloError::Refused(goodbye) => {
+                if goodbye.code == GoodbyeCode::CursorAhead {
+                    self.metrics.hellos_ahead.increment(1);
+                }
+                goodbye
+            }
             HelloError::Store(error) => {
                 self.failed(&error);
                 storage_goodbye(&error)
@@ -287,7 +298,12 @@ impl Actor {
 
     /// Ends the sessions of those who may see something else now, and of devices that were revoked.
     fn after(&mut self) {
-        let Aftermath { access_changed, revoked } = self.workspace.take_aftermath();
+        let Aftermath { access_changed, revoked, everyone } = self.workspace.take_aftermath();
+        if let Some(unserved) = everyone {
+            for replica in self.sessions.keys().copied().collect::<Vec<_>>() {
+                self.end(&replica, unserved.goodbye());
+            }
+        }
         for replica in &revoked {
             let text = "this device was revoked; what it holds of the workspace is to be wiped";
             self.end(replica, goodbye(GoodbyeCode::DeviceRevoked, text, None));

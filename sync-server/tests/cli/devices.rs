@@ -10,7 +10,7 @@ use sync_server::store::{ReplicaRow, Store, write};
 use crate::operator::{Operator, WORKSPACE};
 
 /// A replica that was here before the server was started, as its row says.
-fn was_here(operator: &Operator, member: &str, n: u8) {
+pub fn was_here(operator: &Operator, member: &str, n: u8) {
     let opened = SqliteStore::open(&operator.database(), SqliteOptions::default()).unwrap();
     let store: Arc<dyn Store> = Arc::new(opened);
     let row = ReplicaRow {

@@ -90,7 +90,6 @@ fn each_goodbye_has_its_consequence() {
         (Code::Version, SyncPhase::UpgradeRequired, SyncErrorKind::UpgradeRequired),
         (Code::MemberDisabled, SyncPhase::Disabled, SyncErrorKind::Disabled),
         (Code::ReplicaTaken, SyncPhase::Refused(RefusedKind::ReplicaTaken), SyncErrorKind::Refused),
-        (Code::CursorAhead, SyncPhase::Refused(RefusedKind::CursorAhead), SyncErrorKind::Refused),
         (Code::UnknownEpoch, SyncPhase::Refused(RefusedKind::UnknownEpoch), SyncErrorKind::Refused),
     ];
     for (code, phase, kind) in halts {

@@ -5,7 +5,9 @@ CREATE TABLE log (
     head INTEGER NOT NULL,
     schema TEXT NOT NULL,
     -- NULL until one is put in force.
-    policy TEXT
+    policy TEXT,
+    -- Nobody is served until the operator has spoken: the file was put back to an older state.
+    is_halted INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE lineage (
@@ -17,6 +19,32 @@ CREATE TABLE lineage (
     at INTEGER NOT NULL,
     ended INTEGER
 ) STRICT;
+
+-- What the log that was replaced held beyond the backup: its places there, and the hashes of its changes.
+CREATE TABLE lost (
+    id INTEGER PRIMARY KEY,
+    position INTEGER NOT NULL,
+    batch BLOB NOT NULL UNIQUE,
+    replica BLOB NOT NULL,
+    member BLOB NOT NULL,
+    hashes BLOB NOT NULL
+) STRICT;
+
+-- The latest backup: what it holds devices need not keep.
+CREATE TABLE backup (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    position INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) STRICT;
+
+-- Replicas that stand beyond the end of the log.
+CREATE TABLE ahead (
+    replica BLOB PRIMARY KEY,
+    member BLOB NOT NULL,
+    device BLOB NOT NULL,
+    position INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE batch (
     position INTEGER PRIMARY KEY,

@@ -30,7 +30,13 @@ impl SimServer {
         let seats = running.served.values().filter_map(|served| served.seat.as_ref());
         let changed = seats.filter(|seat| aftermath.access_changed.contains(&seat.member));
         let changed: Vec<_> = changed.map(|seat| seat.replica).collect();
+        let seated: Vec<_> = running.seats.keys().copied().collect();
         let mut acts = Vec::new();
+        if let Some(unserved) = aftermath.everyone {
+            for replica in &seated {
+                acts.extend(self.end(at, replica, unserved.goodbye()));
+            }
+        }
         if self.is_rescoping() {
             acts.push(Act::RescopeSoon);
         }

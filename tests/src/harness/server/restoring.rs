@@ -3,10 +3,10 @@
 use crdt_core::id::Epoch;
 use crdt_core::time::Timestamp;
 use rand::RngCore as _;
+use sync_server::store;
 use sync_server::store::recovery::Restoration;
 use sync_server::store::sqlite::SqliteStore;
-use sync_server::store::{self, LogInfo};
-use sync_server::workspace;
+use sync_server::workspace::{self, Origin, Replaced};
 
 use super::SimServer;
 use crate::harness::files::Files;
@@ -19,21 +19,25 @@ impl SimServer {
 
     /// Puts these files in the place of its own and begins a new epoch. It does not run.
     pub(in crate::harness) fn restore(&mut self, files: &Files, now: Timestamp) -> Restoration {
-        let replaced = store::read(&self.open_store(), |tx| tx.log());
+        let present = self.copy_files();
         files.put_back();
-        self.begin_epoch(now, Some(&replaced.expect("the log that is replaced can be read")))
+        let backup = store::read(&self.open_store(), |tx| tx.log());
+        let backup = backup.expect("the backup's log can be read");
+        present.put_back();
+        let replaced = Replaced::read(&self.open_store(), &backup);
+        files.put_back();
+        let replaced = replaced.expect("the log that is replaced can be read");
+        let epoch = self.new_epoch();
+        let origin = Origin::Backup(Some(&replaced));
+        let begun = workspace::begin_epoch(&self.open_store(), now, epoch, origin);
+        begun.expect("the storage takes a new epoch")
     }
 
-    /// Begins a new epoch where its log ends. It does not run.
-    pub(in crate::harness) fn begin_epoch(
-        &mut self,
-        now: Timestamp,
-        replaced: Option<&LogInfo>,
-    ) -> Restoration {
+    /// An identity for a new log.
+    pub(in crate::harness) fn new_epoch(&mut self) -> Epoch {
         let mut epoch = [0; 16];
         self.leases.fill_bytes(&mut epoch);
-        let begun = workspace::begin_epoch(&self.open_store(), now, Epoch(epoch), replaced);
-        begun.expect("the storage takes a new epoch")
+        Epoch(epoch)
     }
 
     fn open_store(&self) -> SqliteStore {

@@ -146,7 +146,9 @@ impl SimServer {
         if !running.is_recovered() {
             return Err(storage_failed());
         }
-        let greeting = match running.workspace.hello(at.wall, Lease(lease), member, hello) {
+        let greeting = running.workspace.hello(at.wall, Lease(lease), member, hello);
+        acts.extend(self.settle_access(at));
+        let greeting = match greeting {
             Ok(greeting) => greeting,
             Err(HelloError::Refused(goodbye)) => return Err(goodbye),
             Err(HelloError::Store(error)) => {

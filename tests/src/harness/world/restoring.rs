@@ -1,7 +1,8 @@
 //! The server's backups, and putting the server back to one.
 
-use sync_server::store::recovery::Restoration;
-use sync_server::workspace::RelayStatus;
+use crdt_core::id::Epoch;
+use sync_server::store::recovery::{BackupRow, Restoration};
+use sync_server::workspace::{RecoveryStatus, RelayStatus};
 
 use super::super::files::Files;
 use super::super::tally::Fault;
@@ -11,6 +12,8 @@ use super::World;
 #[derive(Debug, Clone)]
 pub struct ServerBackup {
     files: Files,
+    /// The log's identity.
+    epoch: Epoch,
     /// The log's last position.
     pub head: u64,
 }
@@ -19,7 +22,8 @@ impl World {
     /// Copies the server's database; between two events nobody writes to it.
     #[must_use]
     pub fn back_up_server(&self) -> ServerBackup {
-        ServerBackup { files: self.server.copy_files(), head: self.server.read(|tx| tx.head()) }
+        let log = self.server.read(|tx| tx.log());
+        ServerBackup { files: self.server.copy_files(), epoch: log.epoch, head: log.head }
     }
 
     /// The server dies, its database is put back to an older state, a new epoch begins, and the server starts
@@ -59,11 +63,31 @@ impl World {
         self.start_server();
     }
 
-    /// The operator says that the server was put back: a new epoch begins where its log ends.
+    /// The operator says that the server was put back, and nobody knows to where.
+    ///
+    /// # Panics
+    /// When the server does not store that.
     pub fn confirm_restore(&mut self) -> Restoration {
-        self.stop_server();
-        let restoration = self.server.begin_epoch(self.time.true_wall(), None);
-        self.start_server();
-        restoration
+        let (now, epoch) = (self.time.true_wall(), self.server.new_epoch());
+        let restoration = self.govern(|workspace| workspace.confirm_restore(now, epoch, 0));
+        restoration.expect("the server begins a new epoch")
+    }
+
+    /// Tells the server of a backup: devices need not keep what it holds.
+    ///
+    /// # Panics
+    /// When the server does not store that.
+    pub fn note_backup(&mut self, backup: &ServerBackup) {
+        let row = BackupRow { position: backup.head, at: self.time.true_wall() };
+        let noted = self.govern(|workspace| workspace.note_backup(backup.epoch, &row));
+        noted.expect("the server notes a backup");
+    }
+
+    /// How far the server has come back since it was restored.
+    ///
+    /// # Panics
+    /// When it does not run or cannot be read.
+    pub fn recovery(&mut self) -> RecoveryStatus {
+        self.govern(|workspace| workspace.recovery()).expect("the server can be read")
     }
 }
