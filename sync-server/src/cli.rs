@@ -130,6 +130,9 @@ pub(crate) enum Command {
     Recovery {
         #[command(flatten)]
         target: Target,
+        /// From now on devices give back only their own work, and what still waits is dropped
+        #[arg(long)]
+        close: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -162,8 +165,8 @@ pub(crate) fn run(place: Place, command: Command) -> Result<(), Failure> {
             Some(file) => backup::restore(&load(place, None)?, &target, &file, output),
             None => backup::confirm(&load(place, None)?, &target, common, output),
         },
-        Command::Recovery { target, output } => {
-            backup::recovery(&load(place, None)?, &target, output)
+        Command::Recovery { target, close, output } => {
+            backup::recovery(&load(place, None)?, &target, close, output)
         }
         Command::Audit(command) => audit::run(&load(place, None)?, command),
         Command::Token(command) => token::run(&load(place, None)?, &command),

@@ -43,7 +43,9 @@ enum Answer {
 /// How long an answer may take.
 const fn patience(call: &AdminCall) -> Duration {
     match call.request {
-        AdminRequest::Simulate { .. } | AdminRequest::Recovery => SIMULATION_TIMEOUT,
+        AdminRequest::Simulate { .. } | AdminRequest::Recovery | AdminRequest::CloseRecovery => {
+            SIMULATION_TIMEOUT
+        }
         AdminRequest::AddMember { .. }
         | AdminRequest::SetMember { .. }
         | AdminRequest::SetActive { .. }

@@ -69,7 +69,11 @@ pub fn perform(
             let noted = workspace.note_backup(Epoch(epoch), &BackupRow { position, at })?;
             Ok(AdminReply::Noted(noted))
         }
-        AdminRequest::Recovery => recovery::recovery(workspace),
+        AdminRequest::Recovery => recovery::recovery(workspace, now),
+        AdminRequest::CloseRecovery => {
+            workspace.close_relay(now)?;
+            recovery::recovery(workspace, now)
+        }
         AdminRequest::ConfirmRestore { common } => {
             let restoration = workspace.confirm_restore(now, new_epoch(), common)?;
             let status = workspace.recovery()?;

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use crdt_core::id::{DeviceId, MemberId, ReplicaId};
+use crdt_core::protocol::Recovery;
 use crdt_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::AdminError;
 use super::request::AdminReply;
 use crate::store::recovery::Restoration;
-use crate::workspace::{Recovering, RecoveryStatus, Workspace};
+use crate::workspace::{Recovering, RecoveryStatus, RelayStatus, SERVER, Workspace};
 
 /// How a restored log begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +81,14 @@ pub struct RestorationLine {
     pub at: Timestamp,
     /// Where the one before ended, when that is known.
     pub ended: Option<u64>,
+    /// Whether devices give back what others wrote.
+    pub open: bool,
+    /// Changes of others that came back so.
+    pub relayed: u64,
+    /// How many devices brought them.
+    pub relayed_by: u64,
+    /// Changes that wait for what they depend on.
+    pub parked: u64,
 }
 
 /// A batch that has not come back.
@@ -130,11 +139,16 @@ pub struct AheadLine {
 }
 
 /// How far a workspace has come back.
-pub(super) fn recovery(workspace: &Workspace) -> Result<AdminReply, AdminError> {
+pub(super) fn recovery(workspace: &Workspace, now: Timestamp) -> Result<AdminReply, AdminError> {
     let status = workspace.recovery()?;
+    let relay = workspace.relay_status(now)?;
     let names: BTreeMap<MemberId, String> =
         workspace.members().map(|row| (row.standing.member, row.name.clone())).collect();
-    let name = |member: &MemberId| names.get(member).cloned().unwrap_or_else(|| member.to_string());
+    let name = |member: &MemberId| match names.get(member) {
+        Some(name) => name.clone(),
+        None if *member == SERVER => "the operator".to_owned(),
+        None => member.to_string(),
+    };
     let missing = status.missing.iter().take(MISSING_SHOWN).map(|lost| MissingLine {
         position: lost.position,
         batch: lost.batch.to_string(),
@@ -152,11 +166,10 @@ pub(super) fn recovery(workspace: &Workspace) -> Result<AdminReply, AdminError> 
         epoch: status.epoch.to_string(),
         head: status.head,
         backup: status.backup.map(|backup| BackupLine { position: backup.position, at: backup.at }),
-        restored: status.restoration.map(|restoration| RestorationLine {
-            position: restoration.from.last,
-            at: restoration.at,
-            ended: restoration.ended,
-        }),
+        restored: status
+            .restoration
+            .zip(relay)
+            .map(|(restoration, relay)| restoration_line(&restoration, &relay)),
         lost: status.lost,
         returned: status.lost.saturating_sub(missing_len),
         missing: missing.collect(),
@@ -165,6 +178,19 @@ pub(super) fn recovery(workspace: &Workspace) -> Result<AdminReply, AdminError> 
         ahead: ahead.collect(),
         halted: status.is_halted,
     })))
+}
+
+fn restoration_line(restoration: &Restoration, relay: &RelayStatus) -> RestorationLine {
+    let givers = relay.relayed.iter().filter(|row| row.relayed.taken > 0);
+    RestorationLine {
+        position: restoration.from.last,
+        at: restoration.at,
+        ended: restoration.ended,
+        open: relay.recovery == Recovery::Open,
+        relayed: givers.clone().map(|row| row.relayed.taken).sum(),
+        relayed_by: givers.count() as u64,
+        parked: relay.parked.changes,
+    }
 }
 
 fn devices(status: &RecoveryStatus, name: &dyn Fn(&MemberId) -> String) -> Vec<RecoveringLine> {

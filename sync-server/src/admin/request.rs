@@ -98,6 +98,8 @@ pub enum AdminRequest {
     },
     /// Says how far the workspace has come back since it was restored.
     Recovery,
+    /// Ends the time in which devices give back what others wrote.
+    CloseRecovery,
     /// Goes on with a workspace's file that somebody put back to an older state.
     ConfirmRestore {
         /// Up to where its log is what devices know; 0 when nobody knows.

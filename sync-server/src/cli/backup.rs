@@ -94,9 +94,11 @@ fn tell_restored(
 pub(super) fn recovery(
     config: &ServerConfig,
     target: &Target,
+    close: bool,
     output: Output,
 ) -> Result<(), Failure> {
-    let lines = match ask(config, target, AdminRequest::Recovery)? {
+    let request = if close { AdminRequest::CloseRecovery } else { AdminRequest::Recovery };
+    let lines = match ask(config, target, request)? {
         AdminReply::Recovery(lines) if output.json => return say_json(&lines),
         AdminReply::Recovery(lines) => lines,
         other => return Err(unexpected(&other)),
@@ -142,6 +144,15 @@ fn tell_progress(lines: &RecoveryLines) -> Result<(), Failure> {
         "{} of {} lost batches came back, from {givers} devices",
         lines.returned, lines.lost
     ))?;
+    if restored.relayed > 0 || restored.parked > 0 {
+        say(&format!(
+            "{} changes came back from {} devices of others; {} wait for what they depend on",
+            restored.relayed, restored.relayed_by, restored.parked
+        ))?;
+    }
+    if !restored.open {
+        say("devices give back only their own work now")?;
+    }
     let mut table =
         Table::new(&["device", "name", "member", "last seen", "since then", "back", "missing"]);
     for line in &lines.devices {

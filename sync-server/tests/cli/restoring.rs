@@ -79,6 +79,9 @@ fn a_restored_workspace_goes_on_in_a_new_epoch_and_keeps_what_it_replaced() {
     assert_eq!(positions, [2, 3], "what is missing is listed, not hidden");
     let said = operator.on(&["recovery"]).ok();
     assert!(said.contains("restored to 1") && said.contains("0 of 2 lost batches"), "{said}");
+    assert_eq!(after["restored"]["open"], true);
+    let closed = operator.json(&["recovery", "--close"]);
+    assert_eq!(closed["restored"]["open"], false);
     // The audit says so itself, and is sound over it.
     operator.on(&["audit", "verify"]).ok();
     let audit = operator.on(&["audit", "export"]).ok();
