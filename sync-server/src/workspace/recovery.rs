@@ -90,10 +90,17 @@ pub fn begin_epoch(
         let lineage = lineage(&log, here, replaced.map(|replaced| &replaced.log));
         let from = lineage.last().copied().unwrap_or(here);
         let ended = replaced.map(|replaced| replaced.log.head);
-        let lost = match replaced {
+        let beyond = match replaced {
             Some(replaced) => replaced.lost.clone(),
             None => missing(tx)?,
         };
+        let mut lost = Vec::with_capacity(beyond.len());
+        for batch in beyond {
+            // What was lost before may stand in this backup.
+            if tx.batch(&batch.batch)?.is_none() {
+                lost.push(batch);
+            }
+        }
         let restoration = Restoration { from, at: now, ended };
         tx.begin_epoch(epoch, &lineage, &restoration, &lost)?;
         audit::append_act(tx, now, Act::Restored { position: last })?;
