@@ -175,9 +175,10 @@ impl Workspace {
     /// As [`open`](Self::open); then nothing has changed.
     pub fn reload(&mut self) -> Result<(), OpenError> {
         let anew = Self::open(self.store(), self.limits)?;
-        let Self { mut rules, is_rescoping, fold_cursor, .. } = anew;
+        let Self { mut rules, is_rescoping, is_halted, fold_cursor, .. } = anew;
         rules.poisoned = std::mem::take(&mut self.rules.poisoned);
         (self.rules, self.is_rescoping, self.fold_cursor) = (rules, is_rescoping, fold_cursor);
+        self.is_halted = is_halted;
         Ok(())
     }
 

@@ -132,7 +132,8 @@ fn prepare(
         }
     }
     let contents = backup::check(fresh)?;
-    let options = SqliteOptions { max_page_count: config.storage.max_page_count };
+    let options =
+        SqliteOptions { max_page_count: config.storage.max_page_count, ..SqliteOptions::default() };
     let (replaced, unreadable) = match read_replaced(path, options, &contents) {
         Ok(replaced) => (replaced, None),
         Err(StoreError::InUse) => return Err(StoreError::InUse.into()),
