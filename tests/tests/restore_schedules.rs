@@ -10,7 +10,7 @@ use sync_server::workspace::Stride;
 use tests::harness::world::{Device, ServerBackup, World};
 
 /// Schedules unless `FIELDBOOK_SCHEDULES` says otherwise.
-const SCHEDULES: u64 = 30;
+const SCHEDULES: u64 = 12;
 const DEVICES: usize = 4;
 const STEPS: usize = 60;
 const RESTORES: usize = 2;
@@ -145,6 +145,6 @@ fn whatever_the_server_loses_it_gets_back_once_and_everybody_converges() {
     let lost: u64 = seeds.iter().map(|seed| Schedule::new(*seed).run()).sum();
     println!("{} schedules: {lost} batches were lost and are back", seeds.len());
     if seeds.len() as u64 >= SCHEDULES {
-        assert!(lost > 300, "the schedules lose enough to prove something: {lost}");
+        assert!(lost > 150, "the schedules lose enough to prove something: {lost}");
     }
 }
