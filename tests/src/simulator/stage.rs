@@ -1,0 +1,256 @@
+//! The stage: a world, the devices in play, and what is wrong with them at present.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
+use super::plan::{Deed, Step};
+use crate::harness::network::{Blocked, Dialect, Link, Way};
+use crate::harness::server::CrashPoint;
+use crate::harness::tally::Fault;
+use crate::harness::world::{Backup, Device, World};
+
+/// What runs in the world beside the faults: users, and whoever governs them; and what must hold for them.
+pub trait App {
+    /// A user of a device that runs does something.
+    fn operate(&mut self, stage: &mut Stage, device: Device, rng: &mut StdRng);
+
+    /// Governs: roles, policy, schema, territories, erasure. Whether it was done.
+    fn govern(&mut self, stage: &mut Stage, fault: Fault, rng: &mut StdRng) -> bool;
+
+    /// Checks what must hold after every step, also in the middle of every fault.
+    fn check_step(&mut self, stage: &mut Stage, device: Device);
+
+    /// Undoes what would keep devices from ever coming to rest: people that were switched off.
+    fn make_peace(&mut self, stage: &mut Stage);
+
+    /// Checks what must hold when everything has come to rest.
+    fn check_rest(&mut self, stage: &mut Stage);
+}
+
+/// A world with devices in play.
+pub struct Stage {
+    /// The world.
+    pub world: World,
+    /// The devices in play.
+    pub devices: Vec<Device>,
+    /// Devices whose files were put back to an older state.
+    pub restored: BTreeSet<Device>,
+    /// Whether a clock has been wrong, or a link slow: then devices know the time less exactly.
+    pub time_was_disturbed: bool,
+    /// Devices that are never shut out or switched off.
+    pub spared: BTreeSet<Device>,
+    backups: BTreeMap<Device, Backup>,
+    clones: usize,
+    shut_out: BTreeSet<Device>,
+}
+
+/// How many copies of devices there may be in one world.
+const CLONES_MAX: usize = 2;
+
+impl Stage {
+    /// The stage of a world whose devices are in play.
+    #[must_use]
+    pub fn new(world: World) -> Self {
+        let devices = world.everyone().collect();
+        Self {
+            world,
+            devices,
+            restored: BTreeSet::new(),
+            time_was_disturbed: false,
+            spared: BTreeSet::new(),
+            backups: BTreeMap::new(),
+            clones: 0,
+            shut_out: BTreeSet::new(),
+        }
+    }
+
+    /// Whether a device runs, so that its user can do something.
+    #[must_use]
+    pub fn is_usable(&self, device: Device) -> bool {
+        self.world.at(device).is_running() && !self.shut_out.contains(&device)
+    }
+
+    /// Does a step.
+    pub fn perform(&mut self, app: &mut impl App, step: &Step, rng: &mut StdRng) {
+        let device = self.devices[step.device % self.devices.len()];
+        match step.deed {
+            Deed::Operate if self.is_usable(device) => app.operate(self, device, rng),
+            Deed::Operate => {}
+            Deed::Recover => self.recover(device),
+            Deed::BackUp => self.back_up(device),
+            Deed::Rest => self.rest(app),
+            Deed::Fault(fault) => self.strike(app, device, fault, rng),
+        }
+        self.world.run_for(step.pause_ms);
+        app.check_step(self, device);
+    }
+
+    /// Ends every fault, waits until everything is at rest, and checks that it stays so.
+    pub fn rest(&mut self, app: &mut impl App) {
+        self.world.disarm_server();
+        self.world.spare_power();
+        self.world.start_server();
+        app.make_peace(self);
+        for device in self.devices.clone() {
+            self.recover(device);
+            self.world.set_clock(device, 0);
+        }
+        self.world.settle();
+        for device in std::mem::take(&mut self.shut_out) {
+            self.world.readmit(device);
+        }
+        self.world.settle();
+        app.check_rest(self);
+    }
+
+    /// Checks that nothing more is said for a while.
+    ///
+    /// # Panics
+    /// When a frame is sent.
+    pub fn stay_quiet(&mut self, ms: u64) {
+        let before = self.world.frames_carried();
+        self.world.run_for(ms);
+        let said = self.world.frames_carried() - before;
+        assert_eq!(said, 0, "{said} frames were sent although everything was at rest");
+    }
+
+    fn back_up(&mut self, device: Device) {
+        if !self.shut_out.contains(&device) {
+            self.backups.insert(device, self.world.back_up(device));
+        }
+    }
+
+    /// A device is well again.
+    fn recover(&mut self, device: Device) {
+        let at = self.world.at_mut(device);
+        at.link = Link { blocked: at.link.blocked, ..Link::default() };
+        at.set_token_life_ms(None);
+        if !self.world.at(device).is_running() {
+            self.world.start_device(device);
+        }
+        self.world.online(device);
+    }
+
+    fn strike(&mut self, app: &mut impl App, device: Device, fault: Fault, rng: &mut StdRng) {
+        if self.shut_out.contains(&device) {
+            return;
+        }
+        let way = if rng.random() { Way::Up } else { Way::Down };
+        match fault {
+            Fault::Partition => self.world.block(device, Blocked::Both),
+            Fault::OneWayPartition => {
+                let blocked = if way == Way::Up { Blocked::Up } else { Blocked::Down };
+                self.world.block(device, blocked);
+            }
+            Fault::Delay => self.delay(device, rng),
+            Fault::Duplicate => self.world.at_mut(device).link.duplicate = Some(way),
+            Fault::Cut if rng.random_bool(0.3) => self.world.cut(device),
+            Fault::Cut => self.world.cut_after(device, way, rng.random_range(0..3_000)),
+            Fault::SlowReader => {
+                self.time_was_disturbed = true;
+                let reads = rng.random_range(1..60);
+                self.world.at_mut(device).link.reads_per_second = Some(reads);
+            }
+            Fault::ServerCrash if way == Way::Up => {
+                self.world.crash_server_at(CrashPoint::BeforeCommit);
+            }
+            Fault::ServerCrash => self.world.crash_server_at(CrashPoint::BeforeReceipts),
+            Fault::ServerRestart => self.world.restart_server(),
+            Fault::DeviceCrash => self.crash(device, rng),
+            Fault::PowerCut => self.world.cut_power_at_next_page(device),
+            Fault::Clone => self.copy(device),
+            Fault::DeviceRestore => self.put_back(device),
+            Fault::TokenExpiry => {
+                self.world.count(fault);
+                let life_ms = rng.random_range(200..40_000);
+                self.world.at_mut(device).set_token_life_ms(Some(life_ms));
+                self.world.cut(device);
+            }
+            Fault::Revocation => self.shut_out(device),
+            Fault::OlderDevice => self.speak(device, Dialect::OlderDevice, fault),
+            Fault::NewerDevice => self.speak(device, Dialect::NewerDevice, fault),
+            Fault::NewerServer => self.speak(device, Dialect::NewerServer, fault),
+            Fault::SmallClockJump => self.jump(device, rng.random_range(-100_000..100_000), fault),
+            Fault::LargeClockJump => {
+                let skew = if rng.random() { 31_536_000_000 } else { 20_000_000 };
+                self.jump(device, if rng.random() { skew } else { -skew }, fault);
+            }
+            Fault::RoleChange
+            | Fault::PolicyChange
+            | Fault::TerritoryMove
+            | Fault::SchemaChange
+            | Fault::MergeRuleChange => {
+                if app.govern(self, fault, rng) {
+                    self.world.count(fault);
+                }
+            }
+            // It follows from what users do.
+            Fault::Refusal => {}
+        }
+    }
+
+    fn delay(&mut self, device: Device, rng: &mut StdRng) {
+        self.world.count(Fault::Delay);
+        self.time_was_disturbed = true;
+        let link = &mut self.world.at_mut(device).link;
+        link.latency_ms_min = rng.random_range(200..1_500);
+        link.latency_ms_max = link.latency_ms_min + rng.random_range(0..4_000);
+    }
+
+    fn crash(&mut self, device: Device, rng: &mut StdRng) {
+        if self.world.at(device).is_running() {
+            self.world.crash_device(device);
+            if rng.random_bool(0.3) {
+                self.time_was_disturbed = true;
+                self.world.at(device).clock.reboot();
+            }
+        }
+    }
+
+    fn copy(&mut self, device: Device) {
+        if self.clones < CLONES_MAX && self.is_usable(device) {
+            self.world.count(Fault::Clone);
+            self.clones += 1;
+            let name = format!("{}-copy-{}", self.world.at(device).name, self.clones);
+            let copy = self.world.clone_device(device, &name);
+            if self.restored.contains(&device) {
+                self.restored.insert(copy);
+            }
+            self.devices.push(copy);
+        }
+    }
+
+    fn put_back(&mut self, device: Device) {
+        let Some(backup) = self.backups.get(&device) else { return };
+        if self.world.at(device).is_running() {
+            self.world.crash_device(device);
+        }
+        self.world.restore(device, backup);
+        self.world.start_device(device);
+        self.restored.insert(device);
+    }
+
+    fn shut_out(&mut self, device: Device) {
+        let running = self.world.server().is_running() && self.is_usable(device);
+        if running && !self.spared.contains(&device) {
+            self.world.count(Fault::Revocation);
+            self.world.shut_out(device);
+            self.shut_out.insert(device);
+            self.backups.remove(&device);
+        }
+    }
+
+    fn speak(&mut self, device: Device, dialect: Dialect, fault: Fault) {
+        self.world.count(fault);
+        self.world.at_mut(device).link.dialect = dialect;
+        self.world.cut(device);
+    }
+
+    fn jump(&mut self, device: Device, skew_ms: i64, fault: Fault) {
+        self.world.count(fault);
+        self.time_was_disturbed = true;
+        self.world.set_clock(device, skew_ms);
+    }
+}
