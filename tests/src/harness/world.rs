@@ -352,7 +352,10 @@ impl World {
             Event::Arrival { packet: Packet::Frame(bytes), .. } => bytes,
             _ => &[],
         };
-        self.trace.note(at, &event.name(), payload);
+        match event.is_idle() {
+            true => self.trace.note_idle(at, &event.name()),
+            false => self.trace.note(at, &event.name(), payload),
+        }
         self.happen(event);
         true
     }

@@ -278,7 +278,7 @@ impl Organisation {
 
 /// The values that a device shows in a field: the one that wins, and those that it is in conflict with.
 fn shown(stage: &Stage, device: Device, record: RecordId, field: &str) -> BTreeSet<String> {
-    let seen = stage.world.see(device, record);
+    let Some(seen) = stage.world.find(device, record) else { return BTreeSet::new() };
     let conflicts = stage.world.conflicts(device, record);
     let conflict = conflicts.into_iter().find(|conflict| conflict.field == field);
     let contenders = conflict.into_iter().flat_map(|conflict| conflict.values);
