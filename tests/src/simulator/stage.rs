@@ -35,8 +35,8 @@ pub struct Stage {
     pub world: World,
     /// The devices in play.
     pub devices: Vec<Device>,
-    /// Devices whose files were put back to an older state.
-    pub restored: BTreeSet<Device>,
+    /// Whether a device's file was copied or put back: then it may have what the server has in another form.
+    pub files_were_copied: bool,
     /// Whether a clock has been wrong, or a link slow: then devices know the time less exactly.
     pub time_was_disturbed: bool,
     /// Devices that are never shut out or switched off.
@@ -57,7 +57,7 @@ impl Stage {
         Self {
             world,
             devices,
-            restored: BTreeSet::new(),
+            files_were_copied: false,
             time_was_disturbed: false,
             spared: BTreeSet::new(),
             backups: BTreeMap::new(),
@@ -215,9 +215,7 @@ impl Stage {
             self.clones += 1;
             let name = format!("{}-copy-{}", self.world.at(device).name, self.clones);
             let copy = self.world.clone_device(device, &name);
-            if self.restored.contains(&device) {
-                self.restored.insert(copy);
-            }
+            self.files_were_copied = true;
             self.devices.push(copy);
         }
     }
@@ -229,7 +227,7 @@ impl Stage {
         }
         self.world.restore(device, backup);
         self.world.start_device(device);
-        self.restored.insert(device);
+        self.files_were_copied = true;
     }
 
     fn shut_out(&mut self, device: Device) {
