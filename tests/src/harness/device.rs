@@ -152,6 +152,12 @@ impl SimDevice {
         self.token_life_ms = life_ms;
     }
 
+    /// How long the tokens last that the app gets, when that is bounded.
+    #[must_use]
+    pub fn token_life_ms(&self) -> Option<u64> {
+        self.token_life_ms
+    }
+
     /// The token that its app gets.
     pub(super) fn token(&self, now: u64) -> String {
         let member = self.speaks_as.unwrap_or(self.member);

@@ -126,7 +126,12 @@ impl Stage {
     fn recover(&mut self, device: Device) {
         let at = self.world.at_mut(device);
         at.link = Link { blocked: at.link.blocked, ..Link::default() };
+        // A session goes on renewing the short token that it began with.
+        let is_expiring = at.token_life_ms().is_some();
         at.set_token_life_ms(None);
+        if is_expiring {
+            self.world.cut(device);
+        }
         if !self.world.at(device).is_running() {
             self.world.start_device(device);
         }
