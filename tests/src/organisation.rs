@@ -32,7 +32,7 @@ use marks::Promises;
 pub const SCHEMA: &str = include_str!("organisation/schema.toml");
 
 /// Steps of one plan.
-const STEPS: usize = 80;
+const STEPS: usize = 64;
 /// How long it stays quiet at the end, milliseconds: in most plans a minute, in every tenth ten.
 const QUIET_MS: u64 = 60_000;
 /// Territories of the organisation.
@@ -152,7 +152,7 @@ fn begin(seed: u64) -> (Organisation, Stage) {
     }
     let ann = world.at(Device(1)).member();
     world.device_of(ann, "ann-tablet");
-    world.settle();
+    world.run_for(1_000);
     if seed.is_multiple_of(4) {
         inspector::watch(&mut world, Rc::clone(&governed));
     }

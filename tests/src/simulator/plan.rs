@@ -85,9 +85,9 @@ impl Plan {
 
 fn deed(rng: &mut StdRng, faults: &[(Fault, u32)]) -> Deed {
     match rng.random_range(0..100) {
-        0..56 => Deed::Operate,
-        56..66 => Deed::Recover,
-        66..69 => Deed::BackUp,
+        0..48 => Deed::Operate,
+        48..58 => Deed::Recover,
+        58..61 => Deed::BackUp,
         _ => {
             let chosen = faults.choose_weighted(rng, |(_, weight)| *weight);
             Deed::Fault(chosen.expect("there are kinds of faults, and some weigh something").0)

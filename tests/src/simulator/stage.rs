@@ -98,10 +98,11 @@ impl Stage {
             self.world.set_clock(device, 0);
         }
         self.world.settle();
-        for device in std::mem::take(&mut self.shut_out) {
-            self.world.readmit(device);
+        let shut_out = std::mem::take(&mut self.shut_out);
+        if !shut_out.is_empty() {
+            shut_out.into_iter().for_each(|device| self.world.readmit(device));
+            self.world.settle();
         }
-        self.world.settle();
         app.check_rest(self);
     }
 

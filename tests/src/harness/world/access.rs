@@ -89,6 +89,10 @@ impl World {
 
     /// Does an operator's work while the server serves.
     pub fn govern<T>(&mut self, work: impl FnOnce(&mut Workspace) -> T) -> T {
+        // What was handed in goes first; a server that dies of it is back before it is spoken to.
+        let acts = self.server.commit(self.moment());
+        self.act(acts);
+        self.start_server();
         let (done, acts) = self.server.govern(self.moment(), work);
         self.act(acts);
         done
