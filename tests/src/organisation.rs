@@ -39,7 +39,7 @@ const QUIET_MS: u64 = 60_000;
 const TERRITORIES: [&str; 3] = ["west", "east", "north"];
 
 /// Every kind of fault, and how often it is chosen where it is chosen from.
-pub const FAULTS: [(Fault, u32); 24] = [
+pub const FAULTS: [(Fault, u32); 27] = [
     (Fault::Partition, 4),
     (Fault::OneWayPartition, 3),
     (Fault::Delay, 2),
@@ -50,6 +50,9 @@ pub const FAULTS: [(Fault, u32); 24] = [
     (Fault::ServerRestart, 1),
     (Fault::DeviceCrash, 3),
     (Fault::PowerCut, 2),
+    (Fault::ServerPowerCut, 2),
+    (Fault::IoError, 3),
+    (Fault::DiskFull, 2),
     (Fault::Clone, 1),
     (Fault::DeviceRestore, 2),
     (Fault::TokenExpiry, 2),
@@ -71,6 +74,8 @@ struct Organisation {
     governed: Rc<RefCell<Governed>>,
     records: Vec<(RecordId, &'static str)>,
     promises: Promises,
+    /// Records that somebody has deleted.
+    deleted: BTreeSet<RecordId>,
     /// The device whose app lets more through than the server, if there is one.
     lenient: Option<Device>,
     /// Numbers what users write, so that no two values are the same.
@@ -160,6 +165,7 @@ fn begin(seed: u64) -> (Organisation, Stage) {
         governed,
         records: Vec::new(),
         promises: Promises::default(),
+        deleted: BTreeSet::new(),
         lenient,
         written: 0,
         steps: 0,
@@ -244,7 +250,7 @@ impl App for Organisation {
         // Every frame that arrives checks its device; the rest is checked in turn.
         let turn = stage.devices[self.steps as usize % stage.devices.len()];
         for device in BTreeSet::from([device, turn]) {
-            oracle::check_account(stage, device);
+            stage.check_account(device);
         }
     }
 

@@ -116,7 +116,7 @@ pub(crate) fn cut_back(
     parting: &Parting,
     left: u64,
 ) -> Result<(), StoreError> {
-    let (all, exceptions) = cursors(connection)?;
+    let (all, exceptions) = cursors(connection, Named::Exceptions)?;
     let at = parting.cut(all, left).position.cast_signed();
     let sql = "UPDATE scope SET position = ?1, catching_from = NULL";
     connection.prepare_cached(sql)?.execute([at])?;

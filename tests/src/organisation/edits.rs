@@ -65,6 +65,7 @@ impl Organisation {
             return Whim::Restore;
         }
         if rng.random_bool(0.03) {
+            self.deleted.insert(record);
             return Whim::Delete;
         }
         let number = self.number();
@@ -256,6 +257,7 @@ impl Organisation {
                 self.ran.advised_against += 1;
                 None
             }
+            Err(EditError::Store(_)) if stage.is_troubled(device) => None,
             Err(EditError::Store(error)) => panic!("{}: {error}", stage.world.at(device).name),
             // Whims may contradict what has become of a record.
             Err(_) => None,

@@ -13,18 +13,7 @@ use super::marks::{Mark, Place};
 use super::Organisation;
 use crate::harness::survey::{self, Fields};
 use crate::harness::tally::Fault;
-use crate::harness::world::Device;
 use crate::simulator::stage::Stage;
-
-/// The accounting law on one device.
-pub(super) fn check_account(stage: &Stage, device: Device) {
-    if stage.is_usable(device) {
-        let at = stage.world.at(device);
-        let accounting = at.client().accounting().expect("a device can be read");
-        assert!(accounting.balances(), "{}: {accounting:?}", at.name);
-        stage.world.check_account(device);
-    }
-}
 
 pub(super) fn check_rest(organisation: &mut Organisation, stage: &mut Stage) {
     let (model, said) = {
@@ -32,13 +21,8 @@ pub(super) fn check_rest(organisation: &mut Organisation, stage: &mut Stage) {
         survey::model_of(stage.world.server(), &governed.policy, &governed.members)
     };
     for device in stage.devices.clone() {
-        check_account(stage, device);
-        let at = stage.world.at(device);
-        let accounting = at.client().accounting().expect("a device can be read");
-        assert_eq!(accounting.pending, 0, "{} has a queue: {accounting:?}", at.name);
-        let unsent = at.client().unsent().expect("a device can be read");
-        assert_eq!(unsent.batches, 0, "{} has a queue", at.name);
-        let visible = model.visible(at.member());
+        stage.check_settled(device);
+        let visible = model.visible(stage.world.at(device).member());
         let shows = |id: &DocumentId| visible.contains(&(id.record, id.section.to_string()));
         stage.world.assert_shows(device, &shows);
     }
@@ -56,6 +40,10 @@ fn check_refusals(organisation: &mut Organisation, stage: &mut Stage) {
                     "invalid" => organisation.lenient.is_some(),
                     "unknown_dependency" => stage.files_were_copied,
                     "depends_on_refused" | "forbidden" | "out_of_scope" => true,
+                    // What was to restore the record was refused.
+                    "deleted" => {
+                        reason.record.is_some_and(|id| organisation.deleted.contains(&id))
+                    }
                     _ => false,
                 };
                 let name = &stage.world.at(device).name;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crdt_core::id::{DocumentId, RecordId};
+use crdt_core::record::Value;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
@@ -9,7 +11,8 @@ use super::plan::{Deed, Step};
 use crate::harness::network::{Blocked, Dialect, Link, Way};
 use crate::harness::server::CrashPoint;
 use crate::harness::tally::Fault;
-use crate::harness::world::{Backup, Device, World};
+use crate::harness::world::{Backup, Device, ServerBackup, Storage, World};
+use crate::vfs::Trouble;
 
 /// What runs in the world beside the faults: users, and whoever governs them; and what must hold for them.
 pub trait App {
@@ -42,6 +45,9 @@ pub struct Stage {
     /// Devices that are never shut out or switched off.
     pub spared: BTreeSet<Device>,
     backups: BTreeMap<Device, Backup>,
+    server_backup: Option<ServerBackup>,
+    /// Devices whose disk fails, or has no room.
+    troubled: BTreeSet<Device>,
     clones: usize,
     shut_out: BTreeSet<Device>,
 }
@@ -61,9 +67,17 @@ impl Stage {
             time_was_disturbed: false,
             spared: BTreeSet::new(),
             backups: BTreeMap::new(),
+            server_backup: None,
+            troubled: BTreeSet::new(),
             clones: 0,
             shut_out: BTreeSet::new(),
         }
+    }
+
+    /// Whether a device's disk fails at present, or has no room: then its user may be told so.
+    #[must_use]
+    pub fn is_troubled(&self, device: Device) -> bool {
+        self.troubled.contains(&device)
     }
 
     /// Whether a device runs, so that its user can do something.
@@ -79,6 +93,7 @@ impl Stage {
             Deed::Operate if self.is_usable(device) => app.operate(self, device, rng),
             Deed::Operate => {}
             Deed::Recover => self.recover(device),
+            Deed::BackUp if rng.random_bool(0.4) => self.back_up_server(),
             Deed::BackUp => self.back_up(device),
             Deed::Rest => self.rest(app),
             Deed::Fault(fault) => self.strike(app, device, fault, rng),
@@ -91,6 +106,7 @@ impl Stage {
     pub fn rest(&mut self, app: &mut impl App) {
         self.world.disarm_server();
         self.world.spare_power();
+        self.world.calm_disk(Storage::Server);
         self.world.start_server();
         app.make_peace(self);
         for device in self.devices.clone() {
@@ -123,8 +139,18 @@ impl Stage {
         }
     }
 
-    /// A device is well again.
+    fn back_up_server(&mut self) {
+        if self.world.server().is_running() {
+            self.server_backup = Some(self.world.back_up_server());
+        }
+    }
+
+    /// A device is well again, and the server's disk with it.
     fn recover(&mut self, device: Device) {
+        self.world.calm_disk(Storage::Server);
+        if self.troubled.remove(&device) {
+            self.world.calm_disk(Storage::Device(device));
+        }
         let at = self.world.at_mut(device);
         at.link = Link { blocked: at.link.blocked, ..Link::default() };
         // A session goes on renewing the short token that it began with.
@@ -142,6 +168,14 @@ impl Stage {
     fn strike(&mut self, app: &mut impl App, device: Device, fault: Fault, rng: &mut StdRng) {
         if self.shut_out.contains(&device) {
             return;
+        }
+        // What has to do with files needs a disk that works.
+        let needs_disk = matches!(
+            fault,
+            Fault::Clone | Fault::DeviceRestore | Fault::DeviceCrash | Fault::Revocation
+        );
+        if needs_disk && self.troubled.remove(&device) {
+            self.world.calm_disk(Storage::Device(device));
         }
         let way = if rng.random() { Way::Up } else { Way::Down };
         match fault {
@@ -165,7 +199,31 @@ impl Stage {
             Fault::ServerCrash => self.world.crash_server_at(CrashPoint::BeforeReceipts),
             Fault::ServerRestart => self.world.restart_server(),
             Fault::DeviceCrash => self.crash(device, rng),
-            Fault::PowerCut => self.world.cut_power_at_next_page(device),
+            Fault::PowerCut if way == Way::Up => self.world.cut_power_at_next_page(device),
+            Fault::PowerCut if self.is_usable(device) => {
+                self.time_was_disturbed = true;
+                self.world.power_off(device);
+            }
+            Fault::PowerCut => {}
+            Fault::ServerPowerCut => {
+                self.world.power_off_server();
+                if rng.random_bool(0.7) {
+                    self.world.calm_disk(Storage::Server);
+                    self.world.start_server();
+                }
+            }
+            Fault::IoError => {
+                let trouble = [Trouble::WriteError, Trouble::SyncError];
+                let trouble = trouble[usize::from(way == Way::Up)];
+                self.trouble(device, trouble, rng);
+            }
+            Fault::DiskFull => self.trouble(device, Trouble::Full, rng),
+            Fault::ServerRestore => {
+                if let Some(backup) = &self.server_backup {
+                    let backup = backup.clone();
+                    self.world.restore_server(&backup);
+                }
+            }
             Fault::Clone => self.copy(device),
             Fault::DeviceRestore => self.put_back(device),
             Fault::TokenExpiry => {
@@ -215,6 +273,22 @@ impl Stage {
         }
     }
 
+    /// A disk begins to fail, or has no room: most often a device's, at times the server's.
+    fn trouble(&mut self, device: Device, trouble: Trouble, rng: &mut StdRng) {
+        let on_server = rng.random_bool(0.3) && self.world.server().is_running();
+        let storage = if on_server { Storage::Server } else { Storage::Device(device) };
+        if !on_server {
+            if !self.is_usable(device) {
+                return;
+            }
+            self.troubled.insert(device);
+        }
+        match trouble {
+            Trouble::Full => self.world.fill_disk(storage),
+            other => self.world.fail_io(storage, other, rng.random_range(0..12)),
+        }
+    }
+
     fn copy(&mut self, device: Device) {
         if self.clones < CLONES_MAX && self.is_usable(device) {
             self.world.count(Fault::Clone);
@@ -256,5 +330,53 @@ impl Stage {
         self.world.count(fault);
         self.time_was_disturbed = true;
         self.world.set_clock(device, skew_ms);
+    }
+}
+
+/// What must hold on every device, whatever the app is.
+impl Stage {
+    /// Checks that every edit that a device has confirmed is in exactly one place.
+    ///
+    /// # Panics
+    /// When one is not.
+    pub fn check_account(&self, device: Device) {
+        if self.is_usable(device) {
+            let at = self.world.at(device);
+            let accounting = at.client().accounting().expect("a device can be read");
+            assert!(accounting.balances(), "{}: {accounting:?}", at.name);
+            self.world.check_account(device);
+        }
+    }
+
+    /// Checks that a device has nothing left to send or to settle.
+    ///
+    /// # Panics
+    /// When it has.
+    pub fn check_settled(&self, device: Device) {
+        self.check_account(device);
+        let at = self.world.at(device);
+        let accounting = at.client().accounting().expect("a device can be read");
+        assert_eq!(accounting.pending, 0, "{} has a queue: {accounting:?}", at.name);
+        let unsent = at.client().unsent().expect("a device can be read");
+        assert_eq!(unsent.batches, 0, "{} has a queue", at.name);
+    }
+
+    /// The documents that a device holds.
+    ///
+    /// # Panics
+    /// When the device cannot be read.
+    #[must_use]
+    pub fn documents_of(&self, device: Device) -> BTreeSet<DocumentId> {
+        let sql = "SELECT record, section FROM document";
+        let rows = self.world.at(device).client().query(sql, &[], Default::default());
+        let rows = rows.expect("a device can be read").rows.into_iter();
+        let documents = rows.map(|row| match &row[..] {
+            [Value::Bytes(record), Value::Str(section)] => DocumentId {
+                record: RecordId::try_from(&record[..]).expect("a record's id has 16 bytes"),
+                section: section.parse().expect("a section's name is one"),
+            },
+            other => panic!("{other:?} is no document"),
+        });
+        documents.collect()
     }
 }
