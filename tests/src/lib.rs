@@ -4,6 +4,8 @@ pub mod bench;
 pub mod binaries;
 pub mod harness;
 pub mod model;
+pub mod organisation;
 pub mod real_server;
+pub mod simulator;
 pub mod standard;
 pub mod vfs;

@@ -222,7 +222,7 @@ impl Day {
     }
 
     fn model(&self) -> Model {
-        survey::model_of(&self.world, &self.policy, &self.members).0
+        survey::model_of(self.world.server(), &self.policy, &self.members).0
     }
 
     /// Asks every device about every place.

@@ -3,12 +3,13 @@
 
 use client_sdk::{Client, Config, Edits, RefusedKind, SeededEntropy, StoreError, SyncPhase};
 use crdt_core::id::RecordId;
+use crdt_core::policy::Policy;
 use crdt_core::protocol::{Message, Push, encode_frame};
 use crdt_core::record::Value;
 use tests::harness::device::WORKSPACE;
 use tests::harness::files::Files;
 use tests::harness::network::{Packet, Way};
-use tests::harness::world::{Device, World};
+use tests::harness::world::{Device, World, whoever};
 
 /// Ann's phone, Bob's phone and an account, all synced.
 fn two_people(seed: u64) -> (World, Device, Device, RecordId) {
@@ -283,6 +284,31 @@ fn b8_an_accepted_batch_that_somebody_else_replays_is_not_applied_again() {
     }
     world.settle();
     assert_all_there(&world, account, 1, &["ann's"]);
+}
+
+#[test]
+fn a_copy_that_becomes_a_replica_of_its_own_drops_what_its_member_may_not_have_any_more() {
+    let mut world = World::governed(7_820, Policy::sales().text());
+    let boss = world.person("boss", "admin", &[]);
+    let boss = world.device_of(boss, "boss");
+    let eve = world.person("eve", "rep", &["east"]);
+    let phone = world.device_of(eve, "eve");
+    let edits = Edits::new().set("name", "Hooli").set("territory", "east");
+    let account = world.create(boss, "account", edits);
+    world.settle();
+    assert!(world.find(phone, account).is_some(), "the phone has it while it may");
+    let copy = world.clone_device(phone, "eve's new phone");
+    world.offline(copy);
+    // The original gets a newer lease, so that the copy is known as one when it comes.
+    world.cut(phone);
+    world.settle_others(copy);
+    world.direct(eve, &whoever("rep", &[]));
+    world.online(copy);
+    world.settle();
+    for device in [phone, copy] {
+        let name = &world.at(device).name;
+        assert!(world.find(device, account).is_none(), "{name} kept an account of the east");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::store::projection::tables;
 use crate::store::receipts::{self, ReceiptsApplied};
 use crate::store::relay::{self, RelayStep};
 use crate::store::restamp::{self, Moment};
+use crate::store::scope::Named;
 use crate::store::{Author, Durability, Session, lock, meta, outbox, recovery, scope};
 
 /// What became of a welcome.
@@ -44,7 +45,10 @@ impl Client {
     #[doc(hidden)]
     pub fn hello(&self, token: String) -> Result<Hello, StoreError> {
         let state = self.inner.store.state();
-        let (cursor, exceptions) = self.read(scope::cursors)?;
+        // A replica that never had a lease is new to the server, also when it was another one's copy.
+        let is_known = state.meta.lease.is_some();
+        let named = if is_known { Named::Exceptions } else { Named::All };
+        let (cursor, exceptions) = self.read(|connection| scope::cursors(connection, named))?;
         let grant = self.read(|connection| Grant::read(connection, state.meta.member))?;
         let held = grant.policy.map(|(version, _)| version);
         let device = match self.inner.config.device {

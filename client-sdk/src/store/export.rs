@@ -90,7 +90,7 @@ fn hex(bytes: &[u8]) -> String {
 /// What helps to find a fault: versions, positions, sizes and counts.
 pub(crate) fn diagnostics(connection: &Connection, state: &State) -> Result<Json, StoreError> {
     let unsent = outbox::unsent(connection)?;
-    let (cursor, exceptions) = scope::cursors(connection)?;
+    let (cursor, exceptions) = scope::cursors(connection, scope::Named::All)?;
     let mut rows = serde_json::Map::new();
     for table in ["document", "change", "outbox", "conflict", "dispute", "actor", "_broken"] {
         rows.insert(table.to_owned(), Json::from(count(connection, table)?));

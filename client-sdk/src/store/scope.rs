@@ -12,9 +12,21 @@ const GAINED: i64 = 1;
 /// Not granted any more; its records are still here, until a page drops it.
 const LOST: i64 = 2;
 
+/// Which scopes a hello names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Named {
+    /// Those that stand elsewhere than the others, and those that were lost.
+    Exceptions,
+    /// Every one: the server does not know what this replica holds, and has to drop what it may not.
+    All,
+}
+
 /// The cursor of every scope without a row of its own, the rows that differ from it, and those of scopes that
 /// were lost: a server that forgot what it granted has to hear of them.
-pub(crate) fn cursors(connection: &Connection) -> Result<(Cursor, Vec<ScopeCursor>), StoreError> {
+pub(crate) fn cursors(
+    connection: &Connection,
+    named: Named,
+) -> Result<(Cursor, Vec<ScopeCursor>), StoreError> {
     let sql = "SELECT scope, position, catching_from, standing FROM scope ORDER BY scope";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
@@ -32,7 +44,9 @@ pub(crate) fn cursors(connection: &Connection) -> Result<(Cursor, Vec<ScopeCurso
             rows_of_scopes.push((ScopeCursor { scope, cursor }, row.get::<_, i64>(3)? == LOST));
         }
     }
-    let exceptions = rows_of_scopes.into_iter().filter(|(at, lost)| *lost || at.cursor != all);
+    let exceptions = rows_of_scopes
+        .into_iter()
+        .filter(|(at, lost)| named == Named::All || *lost || at.cursor != all);
     Ok((all, exceptions.map(|(at, _)| at).collect()))
 }
 
@@ -102,7 +116,7 @@ pub(crate) fn cut_back(
     parting: &Parting,
     left: u64,
 ) -> Result<(), StoreError> {
-    let (all, exceptions) = cursors(connection)?;
+    let (all, exceptions) = cursors(connection, Named::Exceptions)?;
     let at = parting.cut(all, left).position.cast_signed();
     let sql = "UPDATE scope SET position = ?1, catching_from = NULL";
     connection.prepare_cached(sql)?.execute([at])?;

@@ -33,6 +33,7 @@ pub struct SimDevice {
     seed: u64,
     life: u64,
     max_page_count: Option<u32>,
+    token_life_ms: Option<u64>,
     schema: Option<Arc<Schema>>,
     running: Option<Running>,
 }
@@ -63,6 +64,7 @@ impl SimDevice {
             seed: seed ^ (place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             life: 0,
             max_page_count: None,
+            token_life_ms: None,
             schema: None,
             running: None,
         }
@@ -143,6 +145,26 @@ impl SimDevice {
     /// The schema that the app came with, from the next start; the built-in one unless set.
     pub fn set_schema(&mut self, schema: Arc<Schema>) {
         self.schema = Some(schema);
+    }
+
+    /// Bounds how long the tokens last that the app gets from now on; nothing for longer than the simulation.
+    pub fn set_token_life_ms(&mut self, life_ms: Option<u64>) {
+        self.token_life_ms = life_ms;
+    }
+
+    /// How long the tokens last that the app gets, when that is bounded.
+    #[must_use]
+    pub fn token_life_ms(&self) -> Option<u64> {
+        self.token_life_ms
+    }
+
+    /// The token that its app gets.
+    pub(super) fn token(&self, now: u64) -> String {
+        let member = self.speaks_as.unwrap_or(self.member);
+        match self.token_life_ms {
+            Some(life_ms) => format!("{member} {}", now + life_ms),
+            None => member.to_string(),
+        }
     }
 
     /// Gives an input to the sync loop.

@@ -79,11 +79,39 @@ pub struct Link {
     /// Cuts the present or the next connection once so many more bytes went one way: the frame that
     /// exceeds them is lost in its middle.
     pub cut: Option<(Way, usize)>,
+    /// The next frame of this way arrives twice.
+    pub duplicate: Option<Way>,
+    /// How much the device reads in a second, bytes, when it is slow.
+    pub reads_per_second: Option<u64>,
+    /// The build at the other end, as far as it can be told from frames.
+    pub dialect: Dialect,
+}
+
+/// How the frames of a device, or those to it, differ from this build's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// Both sides are of this build.
+    #[default]
+    Own,
+    /// The device is older: its hello lacks what can be left out.
+    OlderDevice,
+    /// The device is newer: it speaks of more versions, and its messages have fields that nobody here knows.
+    NewerDevice,
+    /// The server is newer: its messages have fields that nobody here knows.
+    NewerServer,
 }
 
 impl Default for Link {
     fn default() -> Self {
-        Self { latency_ms_min: 5, latency_ms_max: 60, blocked: Blocked::Nothing, cut: None }
+        Self {
+            latency_ms_min: 5,
+            latency_ms_max: 60,
+            blocked: Blocked::Nothing,
+            cut: None,
+            duplicate: None,
+            reads_per_second: None,
+            dialect: Dialect::Own,
+        }
     }
 }
 
@@ -101,6 +129,24 @@ impl Link {
                 false
             }
             _ => false,
+        }
+    }
+
+    /// How often a packet is delivered.
+    pub(super) fn copies(&mut self, way: Way, packet: &Packet) -> usize {
+        let is_frame = matches!(packet, Packet::Frame(_));
+        if is_frame && self.duplicate.take_if(|duplicated| *duplicated == way).is_some() {
+            2
+        } else {
+            1
+        }
+    }
+
+    /// How long it takes to read a packet, milliseconds.
+    pub(super) fn reading_ms(&self, way: Way, packet: &Packet) -> u64 {
+        match self.reads_per_second {
+            Some(bytes) if way == Way::Down => packet.byte_len() as u64 * 1_000 / bytes.max(1),
+            _ => 0,
         }
     }
 }
@@ -128,10 +174,11 @@ impl Connection {
         Self { device, id, up: Pipe::default(), down: Pipe::default() }
     }
 
-    /// When a packet that takes `latency_ms` arrives: never before one that was sent earlier.
-    pub(super) fn arrival(&mut self, way: Way, now: u64, latency_ms: u64) -> u64 {
+    /// When a packet that takes `latency_ms`, and `reading_ms` to be read, has arrived: never before one that
+    /// was sent earlier.
+    pub(super) fn arrival(&mut self, way: Way, now: u64, latency_ms: u64, reading_ms: u64) -> u64 {
         let pipe = self.pipe(way);
-        pipe.last_arrival = pipe.last_arrival.max(now + latency_ms);
+        pipe.last_arrival = pipe.last_arrival.max(now + latency_ms) + reading_ms;
         pipe.last_arrival
     }
 

@@ -109,12 +109,12 @@ const BOUNDS: Bounds = Bounds {
 };
 
 impl SimServer {
-    pub(super) fn create(folder: &Path, seed: u64, stride: Stride) -> Self {
+    pub(super) fn create(folder: &Path, seed: u64, stride: Stride, schema: &str) -> Self {
         let path = folder.join("server.db");
         let mut leases = StdRng::seed_from_u64(seed ^ 0x005e_4e5e);
         let mut epoch = [0; 16];
         leases.fill_bytes(&mut epoch);
-        SqliteStore::create(&path, Epoch(epoch), Schema::builtin().text())
+        SqliteStore::create(&path, Epoch(epoch), schema)
             .expect("an empty folder takes a new workspace");
         let disk = Disk::new();
         let options = SqliteOptions { vfs: Some(disk.name()), ..SqliteOptions::default() };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crdt_core::id::{DocumentId, MemberId, RecordId};
 use crdt_core::record::{Cells, Live, Scalar, Value, hydrate};
 
-use super::world::World;
+use super::server::SimServer;
 use crate::model::policy::Policy;
 use crate::model::{Member, Model, Record, facts};
 
@@ -20,15 +20,15 @@ pub type Fields = BTreeMap<String, Value>;
 /// When the server cannot be read.
 #[must_use]
 pub fn model_of(
-    world: &World,
+    server: &SimServer,
     policy: &Policy,
     members: &BTreeMap<MemberId, Member>,
 ) -> (Model, BTreeMap<RecordId, Fields>) {
     let mut model = Model::new(policy.clone());
     model.members = members.clone();
     let mut said: BTreeMap<RecordId, Fields> = BTreeMap::new();
-    let schema = world.server().schema();
-    for (id, entity, cells) in documents(world) {
+    let schema = server.schema();
+    for (id, entity, cells) in documents(server) {
         let fields = hydrate(&cells, schema.entity(&entity).expect("the schema has the entity"));
         let new = || Record::new(id.record, &entity, MemberId(id.record.0));
         let record = model.records.entry(id.record).or_insert_with(new);
@@ -43,8 +43,8 @@ pub fn model_of(
     (model, said)
 }
 
-fn documents(world: &World) -> Vec<(DocumentId, String, Cells)> {
-    world.server().read(|tx| {
+pub(crate) fn documents(server: &SimServer) -> Vec<(DocumentId, String, Cells)> {
+    server.read(|tx| {
         let mut documents = Vec::new();
         for number in 1.. {
             let Some(row) = tx.document(number)? else { break };

@@ -21,13 +21,18 @@ impl Default for Trace {
 impl Trace {
     /// Notes that something happened. Payloads go into the hash alone.
     pub(super) fn note(&mut self, now: u64, what: &str, payload: &[u8]) {
-        self.mix(&now.to_be_bytes());
-        self.mix(what.as_bytes());
+        self.note_idle(now, what);
         self.mix(payload);
         if self.lines.len() == LINES_KEPT {
             self.lines.pop_front();
         }
         self.lines.push_back(format!("{now:>8} ms  {what} ({} bytes)", payload.len()));
+    }
+
+    /// Notes that time has passed for somebody: into the hash alone.
+    pub(super) fn note_idle(&mut self, now: u64, what: &str) {
+        self.mix(&now.to_be_bytes());
+        self.mix(what.as_bytes());
     }
 
     /// The number that two runs of one seed have in common.

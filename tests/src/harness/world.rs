@@ -1,8 +1,10 @@
 //! The world: one queue of events in order of time, from which one is taken at a time. One seed decides all.
 
 mod access;
+mod dialects;
 mod events;
 mod faults;
+mod inspection;
 mod restoring;
 mod storage;
 mod wiretap;
@@ -11,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use client_sdk::engine::{Input, Nudge};
-use client_sdk::{EditError, Transaction};
+use client_sdk::{EditError, SyncPhase, Transaction};
 use crdt_core::id::MemberId;
 use crdt_core::protocol::Page;
 use crdt_core::schema::Schema;
@@ -29,10 +31,13 @@ use super::time::WorldTime;
 use super::trace::Trace;
 pub use access::{MemberChanges, whoever};
 use events::Event;
+
 pub use faults::Backup;
 pub use restoring::ServerBackup;
 pub use storage::Storage;
 pub use wiretap::holds;
+
+use crate::simulator::attempt::keep_trace;
 
 /// A device's place in the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,8 +64,15 @@ pub struct World {
     ledger: Ledger,
     tamper: Option<Tamper>,
     wiretap: Option<wiretap::Wiretap>,
+    inspector: Option<inspection::Inspector>,
     /// Devices that lose their power with the next page.
     doomed: BTreeSet<usize>,
+    /// Devices that were shut out: they come to rest by having removed their files.
+    shut_out: BTreeSet<usize>,
+    /// Frames that were sent either way; pings are none.
+    frames: u64,
+    /// The schema that every app comes with, when it is not the built-in one.
+    app_schema: Option<Arc<Schema>>,
 }
 
 /// Changes pages on their way to a device.
@@ -84,8 +96,24 @@ impl World {
     /// behind catch up by index, and documents fold early.
     #[must_use]
     pub fn with_stride(seed: u64, stride: Stride) -> Self {
+        Self::founded(seed, stride, Schema::builtin().text())
+    }
+
+    /// A world whose server and apps begin with a schema of their own.
+    ///
+    /// # Panics
+    /// When the text is no schema.
+    #[must_use]
+    pub fn with_schema(seed: u64, stride: Stride, schema: &str) -> Self {
+        let parsed = Schema::parse(schema, "schema.toml").expect("the schema is sound");
+        let mut world = Self::founded(seed, stride, schema);
+        world.app_schema = Some(Arc::new(parsed));
+        world
+    }
+
+    fn founded(seed: u64, stride: Stride, schema: &str) -> Self {
         let folder = files::folder();
-        let server = SimServer::create(folder.path(), seed, stride);
+        let server = SimServer::create(folder.path(), seed, stride, schema);
         Self {
             seed,
             time: WorldTime::default(),
@@ -105,7 +133,11 @@ impl World {
             ledger: Ledger::default(),
             tamper: None,
             wiretap: None,
+            inspector: None,
             doomed: BTreeSet::new(),
+            shut_out: BTreeSet::new(),
+            frames: 0,
+            app_schema: None,
         }
     }
 
@@ -144,6 +176,14 @@ impl World {
     /// When the text is no schema.
     pub fn device_with_schema(&mut self, name: &str, schema: &str) -> Device {
         let member = self.member(name);
+        self.device_of_with_schema(member, name, schema)
+    }
+
+    /// Adds a device of a member's whose app came with a schema of its own.
+    ///
+    /// # Panics
+    /// When the text is no schema.
+    pub fn device_of_with_schema(&mut self, member: MemberId, name: &str, schema: &str) -> Device {
         let device = self.new_device(member, name);
         let schema = Schema::parse(schema, "the app's schema").expect("the app's schema is sound");
         self.devices[device.0].set_schema(Arc::new(schema));
@@ -154,7 +194,11 @@ impl World {
     fn new_device(&mut self, member: MemberId, name: &str) -> Device {
         let place = self.devices.len();
         let (folder, time) = (self.folder.path(), &self.time);
-        self.devices.push(SimDevice::new(folder, place, name, member, self.seed, time));
+        let mut device = SimDevice::new(folder, place, name, member, self.seed, time);
+        if let Some(schema) = &self.app_schema {
+            device.set_schema(Arc::clone(schema));
+        }
+        self.devices.push(device);
         Device(place)
     }
 
@@ -198,7 +242,7 @@ impl World {
         &self.tally
     }
 
-    pub(super) fn count(&mut self, fault: Fault) {
+    pub(crate) fn count(&mut self, fault: Fault) {
         self.tally.count(fault);
     }
 
@@ -225,6 +269,12 @@ impl World {
     #[must_use]
     pub const fn bytes_carried(&self) -> u64 {
         self.carried
+    }
+
+    /// How many frames were sent either way.
+    #[must_use]
+    pub const fn frames_carried(&self) -> u64 {
+        self.frames
     }
 
     /// A number that two runs of one seed have in common.
@@ -302,7 +352,10 @@ impl World {
             Event::Arrival { packet: Packet::Frame(bytes), .. } => bytes,
             _ => &[],
         };
-        self.trace.note(at, &event.name(), payload);
+        match event.is_idle() {
+            true => self.trace.note_idle(at, &event.name()),
+            false => self.trace.note(at, &event.name(), payload),
+        }
         self.happen(event);
         true
     }
@@ -363,8 +416,11 @@ impl World {
     /// Whether every running device is synced.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        let running = self.devices.iter().filter(|device| device.is_running());
-        running.clone().all(|device| device.sync().is_synced())
+        let running = self.devices.iter().enumerate().filter(|(_, device)| device.is_running());
+        running.clone().all(|(place, device)| match self.shut_out.contains(&place) {
+            true => device.sync().status().phase == SyncPhase::Revoked,
+            false => device.sync().is_synced(),
+        })
     }
 
     fn standing(&self) -> String {
@@ -384,6 +440,9 @@ impl World {
     /// When one is not.
     pub fn check_account(&self, device: Device) {
         let at = self.at(device);
+        if self.shut_out.contains(&device.0) {
+            return;
+        }
         let held = Held::by(at.client(), at.sync().is_synced());
         if let Some(fault) = self.ledger.fault(device.0, &held, self.server.log()) {
             panic!("{}: {fault}", self.at(device).name);
@@ -394,7 +453,7 @@ impl World {
 impl Drop for World {
     /// A failed simulation says how to see it again.
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !keep_trace(self.trace.lines()) {
             eprintln!("the last events:");
             self.trace.lines().for_each(|line| eprintln!("  {line}"));
             eprintln!("{}", super::replay_command(self.seed));

@@ -14,9 +14,39 @@ use sync_server::workspace::{HelloError, RelayedBy, Submitted};
 
 use super::{Act, BOUNDS, Build, CrashPoint, Moment, Seat, Served, SimServer};
 use crate::harness::network::{Packet, Wire};
+use crate::harness::time::WORLD_BEGINS_MS;
 
-/// The simulation's tokens last longer than it.
+/// The simulation's tokens last longer than it unless they say when they end.
 const TOKENS_EXPIRE_MS: i64 = 4_000_000_000_000;
+
+/// A token of the simulation: a member, and when it ends, if it does. Who may connect is not its subject.
+struct Token {
+    member: MemberId,
+    ends_at: Option<u64>,
+}
+
+impl Token {
+    fn read(text: &str, now: u64) -> Result<Self, Goodbye> {
+        let bad = || goodbye(GoodbyeCode::Unauthorized, "not a token of the simulation");
+        let (member, ends_at) = match text.split_once(' ') {
+            Some((member, ends_at)) => (member, Some(ends_at.parse().map_err(|_| bad())?)),
+            None => (text, None),
+        };
+        if ends_at.is_some_and(|ends_at| ends_at <= now) {
+            return Err(goodbye(GoodbyeCode::TokenExpired, "the token has expired"));
+        }
+        Ok(Self { member: member.parse().map_err(|_| bad())?, ends_at })
+    }
+
+    fn renewed(&self) -> Renewed {
+        let Some(expires_at) = self.ends_at else {
+            let expires = Timestamp::from_millis(TOKENS_EXPIRE_MS);
+            return Renewed { expires, expires_at: u64::MAX };
+        };
+        let expires = Timestamp::from_millis(WORLD_BEGINS_MS + expires_at.cast_signed());
+        Renewed { expires, expires_at }
+    }
+}
 
 impl SimServer {
     pub(in crate::harness) fn accept(&mut self, wire: Wire, now: u64) {
@@ -44,7 +74,10 @@ impl SimServer {
         if !running.served.contains_key(&wire) {
             return None;
         }
-        running.fold();
+        // One thread folds for all sessions.
+        if running.served.keys().next() == Some(&wire) {
+            running.fold();
+        }
         Some(self.feed(at, wire, Input::Tick))
     }
 
@@ -98,10 +131,10 @@ impl SimServer {
             Effect::Greet(hello) => {
                 return Some(Input::Greeted(self.greet(at, wire, &hello, acts)));
             }
-            Effect::VerifyToken(_) => {
-                let expires = Timestamp::from_millis(TOKENS_EXPIRE_MS);
-                let renewed = Renewed { expires, expires_at: u64::MAX };
-                return Some(Input::TokenVerified(Ok(renewed)));
+            Effect::VerifyToken(token) => {
+                let verified = Token::read(&token, at.now);
+                let renewed = verified.map(|token| token.renewed());
+                return Some(Input::TokenVerified(renewed));
             }
             Effect::Submit(batches) => self.submit(wire, batches, acts),
             Effect::Compare(compare) => return self.compare(wire, &compare),
@@ -133,11 +166,8 @@ impl SimServer {
         hello: &Hello,
         acts: &mut Vec<Act>,
     ) -> Result<Greeted, Goodbye> {
-        // The simulation's tokens are member ids: who may connect is not its subject.
-        let member: MemberId = hello
-            .token
-            .parse()
-            .map_err(|_| goodbye(GoodbyeCode::Unauthorized, "not a token of the simulation"))?;
+        let token = Token::read(&hello.token, at.now)?;
+        let member = token.member;
         acts.extend(self.commit(at));
         let mut lease = [0; 16];
         self.leases.fill_bytes(&mut lease);
@@ -164,8 +194,9 @@ impl SimServer {
             served.seat = Some(Seat { replica: hello.replica, member, feed: greeting.feed });
         }
         let mut welcome = Box::new(greeting.welcome);
-        welcome.token_expires = Timestamp::from_millis(TOKENS_EXPIRE_MS);
-        Ok(Greeted { welcome, expires_at: u64::MAX })
+        let Renewed { expires, expires_at } = token.renewed();
+        welcome.token_expires = expires;
+        Ok(Greeted { welcome, expires_at })
     }
 
     fn submit(&mut self, wire: Wire, batches: Vec<Batch>, acts: &mut Vec<Act>) {

@@ -25,7 +25,7 @@ impl Workday {
 
     pub(super) fn check_rest(&mut self) {
         self.check_accounts();
-        let (model, said) = survey::model_of(&self.world, &self.policy, &self.members);
+        let (model, said) = survey::model_of(self.world.server(), &self.policy, &self.members);
         for device in self.devices.clone() {
             let at = self.world.at(device);
             let unsent = at.client().unsent().expect("a device can be read");

@@ -66,8 +66,33 @@ impl World {
             .expect("the server stores that a device is shut out");
     }
 
+    /// Shuts a device out: at its next contact it removes its file, with what it had not sent.
+    ///
+    /// # Panics
+    /// When the device cannot be read.
+    pub fn shut_out(&mut self, device: Device) {
+        let hello = self.at(device).client().hello(String::new());
+        self.shut_out.insert(device.0);
+        self.revoke(hello.expect("a device can be read").device);
+    }
+
+    /// Installs the app again on a device that was shut out and has removed its file.
+    ///
+    /// # Panics
+    /// When it still has its file.
+    pub fn readmit(&mut self, device: Device) {
+        assert!(!self.at(device).path().exists(), "{} kept its file", self.at(device).name);
+        self.shut_out.remove(&device.0);
+        self.forget(device);
+        self.reinstall(device);
+    }
+
     /// Does an operator's work while the server serves.
     pub fn govern<T>(&mut self, work: impl FnOnce(&mut Workspace) -> T) -> T {
+        // What was handed in goes first; a server that dies of it is back before it is spoken to.
+        let acts = self.server.commit(self.moment());
+        self.act(acts);
+        self.start_server();
         let (done, acts) = self.server.govern(self.moment(), work);
         self.act(acts);
         done

@@ -9,7 +9,7 @@ use super::super::files::Files;
 use super::super::network::{Blocked, Connection, Packet, Way, Wire};
 use super::super::server::{Act, Moment};
 use super::super::tally::Fault;
-use super::{Device, World};
+use super::{Device, World, dialects};
 
 /// What is going to happen.
 #[derive(Debug)]
@@ -63,6 +63,8 @@ impl Event {
 
 /// How long a device waits for a connection that nobody answers.
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// How long a device may take to read one message, as the server's defaults have it.
+const WRITE_TIMEOUT_MS: u64 = 30_000;
 /// How often time passes for a session of the server's.
 const SERVER_TICK_MS: u64 = 1_000;
 
@@ -83,8 +85,7 @@ impl World {
     pub(super) fn happen(&mut self, event: Event) {
         match event {
             Event::Token { device, life } => {
-                let device_of = &self.devices[device];
-                let token = device_of.speaks_as.unwrap_or(device_of.member()).to_string();
+                let token = self.devices[device].token(self.time.now());
                 self.give_life(device, life, Input::TokenReady(Ok(token)));
             }
             Event::Attempt { device, life, id } => self.attempt(device, life, id),
@@ -264,10 +265,33 @@ impl World {
         if link.cuts(way, &packet) {
             return self.break_connection(wire);
         }
-        self.carried += packet.byte_len() as u64;
+        let now = self.time.now();
+        let packet = dialects::spoken(link.dialect, way, packet);
+        let copies = link.copies(way, &packet);
         let latency = self.rng.random_range(link.latency_ms_min..=link.latency_ms_max);
-        let at = connection.arrival(way, self.time.now(), latency);
-        self.schedule_at(at, Event::Arrival { wire, way, packet });
+        let at = connection.arrival(way, now, latency, link.reading_ms(way, &packet));
+        if link.reads_per_second.is_some() && at > now + WRITE_TIMEOUT_MS {
+            return self.give_up_reader(wire);
+        }
+        if copies > 1 {
+            self.tally.count(Fault::Duplicate);
+        }
+        for _ in 0..copies {
+            self.carried += packet.byte_len() as u64;
+            self.frames += u64::from(matches!(packet, Packet::Frame(_)));
+            let packet = packet.clone();
+            self.schedule_at(at, Event::Arrival { wire, way, packet });
+        }
+    }
+
+    /// The server ends a connection whose device does not take what it is sent.
+    fn give_up_reader(&mut self, wire: Wire) {
+        self.tally.count(Fault::SlowReader);
+        let acts = self.server.take(self.moment(), wire, Packet::Close);
+        self.act(acts);
+        if let Some(connection) = self.connections.remove(&wire) {
+            self.lose(&connection, wire);
+        }
     }
 
     fn latency(&mut self, device: usize) -> u64 {
@@ -284,6 +308,7 @@ impl World {
                     if let (Some(wiretap), Some(device)) = (&mut self.wiretap, device) {
                         wiretap.hear(device, &frame);
                     }
+                    self.inspect(wire, &frame);
                     self.send(wire, Way::Down, Packet::Frame(frame));
                 }
                 Act::Close(wire) => self.send(wire, Way::Down, Packet::Close),
