@@ -1,21 +1,16 @@
-//! The door: everything honest passes by the expected way, and nothing that passes leaves a document that
-//! cannot be read.
+//! The door: everything honest passes, in any order and by the expected way.
 
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "support/history.rs"]
 mod history;
-#[path = "support/mutation.rs"]
-mod mutation;
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 #[path = "support/server.rs"]
 mod server;
 
-use automerge::transaction::{CommitOptions, Transactable};
-use crdt_core::record::document::Purpose;
-use crdt_core::record::{Cells, Change, Document, Door, Op};
+use crdt_core::record::{Door, Op};
 use history::random::{Random, cases};
 use history::{History, causal_order};
-use server::{Server, Verdict};
+use server::Server;
 
 #[test]
 fn everything_honest_passes_in_any_causal_order_and_by_the_expected_door() {
@@ -49,49 +44,4 @@ fn everything_honest_passes_in_any_causal_order_and_by_the_expected_door() {
         assert_eq!(server.cells, server.document().cells().unwrap(), "seed {seed}");
     }
     assert!(fast > 300 && slow > 100, "{fast} fast, {slow} slow: too few to mean anything");
-}
-
-#[test]
-fn nothing_that_passes_leaves_a_document_that_cannot_be_read() {
-    let wanted = 20_000 * cases();
-    let (mut tried, mut admitted, mut seed) = (0, 0, 0);
-    while tried < wanted {
-        let history = History::of_seed(["account", "opportunity"][seed as usize % 2], 3, 25, seed);
-        let mut random = Random::new(seed ^ 0xBAD);
-        let mut server = Server::of(&history.entity.name, history.now());
-        for (change, encoded) in &history.changes {
-            for _ in 0..16 {
-                let mutated = mutation::mutate(change, &history, &mut random);
-                tried += 1;
-                let before = server.cells.clone();
-                if let Verdict::Admitted(passed) = server.judge_claimed(&mutated) {
-                    admitted += 1;
-                    assert_readable(&server, &mutated, &passed.encoded.bytes, &passed.cells, seed);
-                }
-                assert_eq!(server.cells, before, "judging changes nothing");
-            }
-            server.take(change, encoded);
-        }
-        seed += 1;
-    }
-    assert!(admitted > wanted / 100, "{admitted} of {tried} passed: too few to mean anything");
-}
-
-/// The document with the change loads, has these cells, and takes another local edit of Automerge's own.
-fn assert_readable(server: &Server, change: &Change, bytes: &[u8], cells: &Cells, seed: u64) {
-    let case = || format!("seed {seed}: {change:?}");
-    let mut document = server.document();
-    document.apply(&change.encode()).unwrap_or_else(|e| panic!("{e}: {}", case()));
-    assert_eq!(change.encode().bytes, bytes, "{}", case());
-    assert_eq!(document.cells().unwrap(), *cells, "{}", case());
-    let saved = document.save().unwrap();
-    let again = Document::load(Purpose::Verify, Some(&saved), []).unwrap_or_else(|e| {
-        panic!("{e}: {}", case());
-    });
-    assert_eq!(again.cells().unwrap(), *cells, "{}", case());
-    let mut real = automerge::Automerge::load(&saved).unwrap();
-    let mut transaction = real.transaction();
-    transaction.put(automerge::ROOT, "probe", 1).unwrap();
-    transaction.commit_with(CommitOptions::default());
-    assert!(automerge::Automerge::load(&real.save()).is_ok(), "{}", case());
 }

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod binaries;
+pub mod fuzz;
 pub mod harness;
 pub mod model;
 pub mod organisation;

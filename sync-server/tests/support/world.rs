@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crdt_core::id::{DocumentId, Epoch, Lease, MemberId, RecordId};
 use crdt_core::policy::{Policy, Subscription};
-use crdt_core::protocol::{Batch, Goodbye, Outcome, Page, PeerLimits, Receipt, Refusal};
+use crdt_core::protocol::{Batch, Goodbye, Outcome, Page, PeerLimits, Receipt, Refusal, Welcome};
 use crdt_core::record::Cells;
 use crdt_core::schema::Schema;
 use crdt_core::time::Timestamp;
@@ -148,6 +148,13 @@ impl World {
         let greeting = greeted.unwrap();
         device.welcomed(&greeting.welcome);
         greeting.feed
+    }
+
+    /// The welcome of a device that need not store it.
+    pub fn connect_with_welcome(&mut self, device: &Device) -> Box<Welcome> {
+        let lease = self.lease();
+        let greeted = self.workspace.hello(Self::now(), lease, device.member, &device.hello());
+        Box::new(greeted.unwrap().welcome)
     }
 
     /// Why a hello is refused.
