@@ -3,6 +3,8 @@
 pub mod bench;
 pub mod binaries;
 pub mod harness;
+pub mod kills;
+pub mod load;
 pub mod model;
 pub mod real_server;
 pub mod standard;
