@@ -4,6 +4,8 @@ pub mod bench;
 pub mod binaries;
 pub mod fuzz;
 pub mod harness;
+pub mod kills;
+pub mod load;
 pub mod model;
 pub mod organisation;
 pub mod real_server;

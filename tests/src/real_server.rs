@@ -4,10 +4,11 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
 
 use crdt_core::id::MemberId;
 
-use crate::binaries;
+use crate::{binaries, kills};
 
 /// A server's data directory, and its process while one runs.
 #[derive(Debug)]
@@ -28,10 +29,19 @@ impl RealServer {
     /// When the program fails.
     #[must_use]
     pub fn create() -> Self {
+        Self::under("open")
+    }
+
+    /// As [`RealServer::create`], with another of the built-in policies.
+    ///
+    /// # Panics
+    /// When the program fails.
+    #[must_use]
+    pub fn under(policy: &str) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory can be made");
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Self { data, address, settings: Vec::new(), child: None };
-        server.command(&["workspace", "create", WORKSPACE, "--policy", "open"]);
+        server.command(&["workspace", "create", WORKSPACE, "--policy", policy]);
         server
     }
 
@@ -80,20 +90,7 @@ impl RealServer {
     /// # Panics
     /// When it does not start.
     pub fn start(&mut self, failpoint: Option<&str>) -> ChildStderr {
-        let mut command = Command::new(binaries::path("sync-server"));
-        command.arg("serve").arg("--data-dir").arg(self.data());
-        command.args(["--listen", &self.address.to_string()]);
-        command.env_remove("FIELDBOOK_FAILPOINT");
-        command.envs(self.settings.iter().map(|(variable, value)| (variable, value)));
-        if let Some(name) = failpoint {
-            command.env("FIELDBOOK_FAILPOINT", name);
-        }
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
+        let mut child = self.spawn(failpoint);
         let stdout = child.stdout.take().expect("standard output is piped");
         let stderr = child.stderr.take().expect("standard error is piped");
         let mut line = String::new();
@@ -110,6 +107,34 @@ impl RealServer {
         }
         self.child = Some(child);
         stderr
+    }
+
+    /// Starts the server and kills it so soon, wherever it is by then.
+    ///
+    /// # Panics
+    /// When the program is not there.
+    pub fn start_and_kill(&self, after: Duration) {
+        let mut child = self.spawn(None);
+        kills::pause(after);
+        child.kill().expect("an own child can be killed");
+        child.wait().expect("an own child can be waited for");
+    }
+
+    fn spawn(&self, failpoint: Option<&str>) -> Child {
+        let mut command = Command::new(binaries::path("sync-server"));
+        command.arg("serve").arg("--data-dir").arg(self.data());
+        command.args(["--listen", &self.address.to_string()]);
+        command.env_remove("FIELDBOOK_FAILPOINT");
+        command.envs(self.settings.iter().map(|(variable, value)| (variable, value)));
+        if let Some(name) = failpoint {
+            command.env("FIELDBOOK_FAILPOINT", name);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server starts")
     }
 
     /// Starts the server and lets a thread read its log, so that it never waits for a reader.
@@ -144,6 +169,19 @@ impl RealServer {
         let mut child = self.child.take().expect("the server runs");
         child.kill().expect("an own child can be killed");
         child.wait().expect("an own child can be waited for");
+    }
+
+    /// Asks the server to end, as an operator does, and waits for it.
+    ///
+    /// # Panics
+    /// When it does not run, or does not end well.
+    pub fn terminate(&mut self) {
+        let mut child = self.child.take().expect("the server runs");
+        let pid = child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(asked.expect("kill runs").success(), "the server cannot be asked");
+        let ended = child.wait().expect("an own child can be waited for");
+        assert!(ended.success(), "the server ended badly: {ended}");
     }
 
     /// Runs one command of the program on the data directory; gives its standard output.

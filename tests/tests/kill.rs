@@ -4,16 +4,16 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use client_sdk::{Client, Config, Edits, Paging, StaticToken};
 use crdt_core::id::{MemberId, RecordId};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use tests::harness;
+use tests::kills;
 use tests::real_server::{RealServer, WORKSPACE};
 
-const KILLS: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn device(server: &RealServer, folder: &Path, member: MemberId, token: &str, name: &str) -> Client {
@@ -29,12 +29,6 @@ fn settle(client: &Client) {
     assert!(client.unsent().expect("the device can be read").is_empty());
 }
 
-/// Waits without holding anything: the moment is part of the schedule, not a wait for something.
-fn pause(duration: Duration) {
-    let (_keep, never) = mpsc::channel::<()>();
-    let _ = never.recv_timeout(duration);
-}
-
 fn accounts(client: &Client) -> BTreeSet<RecordId> {
     let rows = client
         .query("SELECT \"_id\" FROM account", &[], Paging::first(Paging::LIMIT_MAX))
@@ -47,9 +41,9 @@ fn accounts(client: &Client) -> BTreeSet<RecordId> {
 }
 
 #[test]
-fn fifty_kills_at_seeded_moments_lose_nothing_and_repeat_nothing() {
-    let seed = std::env::var("FIELDBOOK_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(7);
-    println!("replay with FIELDBOOK_SEED={seed} cargo test -p tests --test kill");
+fn kills_at_seeded_moments_also_of_a_starting_server_lose_nothing_and_repeat_nothing() {
+    let seed = kills::seed();
+    let replay = harness::replay_command(seed);
     let mut random = StdRng::seed_from_u64(seed);
     let folder = tempfile::tempdir().unwrap();
     let mut server = RealServer::create();
@@ -62,28 +56,34 @@ fn fifty_kills_at_seeded_moments_lose_nothing_and_repeat_nothing() {
 
     let mut made = BTreeSet::from([counted]);
     let mut visits = 0;
-    for round in 0..KILLS {
+    let mut starts_left = kills::of_starts();
+    for round in 0..kills::of_servers() {
         writer.retry_now();
         for edit in 0..random.random_range(1..8) {
             let name = format!("Account {round}.{edit}");
             made.insert(writer.create("account", Edits::new().set("name", name)).unwrap());
             writer.update(counted, Edits::new().increment("visits", 1)).unwrap();
             visits += 1;
-            pause(Duration::from_micros(random.random_range(0..6_000)));
+            kills::pause(Duration::from_micros(random.random_range(0..6_000)));
         }
-        pause(Duration::from_micros(random.random_range(0..12_000)));
+        kills::pause(Duration::from_micros(random.random_range(0..12_000)));
         server.kill();
+        if round % 2 == 0 && starts_left > 0 {
+            starts_left -= 1;
+            server.start_and_kill(Duration::from_micros(random.random_range(0..40_000)));
+        }
         server.start_quietly();
     }
+    assert_eq!(starts_left, 0, "every kill that was planned was made");
     drop(syncing);
     settle(&writer);
     let reader = device(&server, folder.path(), ben, &ben_token, "reader.db");
     settle(&reader);
     for client in [&writer, &reader] {
-        assert_eq!(accounts(client), made, "seed {seed}");
+        assert_eq!(accounts(client), made, "{replay}");
         let shown = client.get(counted).unwrap().and_then(|record| record.int("visits"));
-        assert_eq!(shown, Some(visits), "seed {seed}");
-        assert_eq!(client.disputes().unwrap().len(), 0, "seed {seed}");
+        assert_eq!(shown, Some(visits), "{replay}");
+        assert_eq!(client.disputes().unwrap().len(), 0, "{replay}");
     }
 }
 

@@ -62,7 +62,9 @@ impl Reader {
         self.scopes.keys().cloned().collect()
     }
 
-    pub(super) fn hello(&self, schema_version: u64) -> Hello {
+    /// Its next hello, without a token.
+    #[must_use]
+    pub fn hello(&self, schema_version: u64) -> Hello {
         let own =
             |(_, (cursor, lost)): &(&String, &(Cursor, bool))| *lost || *cursor != self.cursor;
         let exceptions = self.scopes.iter().filter(own);
@@ -86,7 +88,8 @@ impl Reader {
         }
     }
 
-    pub(super) fn welcomed(&mut self, welcome: &Welcome) {
+    /// Stores a welcome.
+    pub fn welcomed(&mut self, welcome: &Welcome) {
         self.lease = Some(welcome.lease);
         self.epoch = Some(welcome.epoch);
         for receipt in &welcome.receipts {
