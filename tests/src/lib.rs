@@ -4,6 +4,8 @@ pub mod bench;
 pub mod binaries;
 pub mod harness;
 pub mod model;
+#[cfg(debug_assertions)]
+pub mod planted;
 pub mod real_server;
 pub mod standard;
 pub mod vfs;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crdt_core::id::{BatchId, RecordId};
+use crdt_core::planted::{Bug, planted};
 use crdt_core::record::{Cells, Live};
 use crdt_core::time::Timestamp;
 
@@ -54,7 +55,9 @@ pub(crate) fn settle(
     if due.affected.is_empty() {
         return Ok(0);
     }
-    session.state.meta.incarnation = session.state.meta.incarnation.saturating_add(1);
+    if !planted(Bug::SeqReused) {
+        session.state.meta.incarnation = session.state.meta.incarnation.saturating_add(1);
+    }
     let plan = Plan::read(session, &due.affected)?;
     let mut falls = due.falls;
     let rewriting = loop {
@@ -174,6 +177,9 @@ fn make_disputes(
             }
         }
         outbox::remove(session, *number)?;
+        if matches!(fall, Fall::Dependent(_)) && planted(Bug::DependentLost) {
+            continue;
+        }
         dispute::insert(session, row, kind_of(&verdict.reasons), &verdict, &tried)?;
         disputes += 1;
     }

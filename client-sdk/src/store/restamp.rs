@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crdt_core::limits;
+use crdt_core::planted::{Bug, planted};
 use crdt_core::record::{Change, Fate, Reauthor, Unanswered, reauthor};
 use crdt_core::time::Timestamp;
 
@@ -42,7 +43,9 @@ pub(crate) fn correct(
         }
     }
     if wrong > 0 {
-        session.state.meta.incarnation = session.state.meta.incarnation.saturating_add(1);
+        if !planted(Bug::RestampSameActor) {
+            session.state.meta.incarnation = session.state.meta.incarnation.saturating_add(1);
+        }
         write_again(session, &times)?;
     }
     Ok(wrong)

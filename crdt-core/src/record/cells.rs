@@ -5,6 +5,7 @@ mod codec;
 use std::collections::BTreeMap;
 
 use crate::id::{ActorId, ChangeHash};
+use crate::planted::{Bug, planted};
 use crate::time::Timestamp;
 
 use super::{Action, Change, Clock, OpId, Scalar};
@@ -197,7 +198,7 @@ impl Cells {
 
     fn remove(&mut self, key: &str, preds: &[OpId]) {
         if let Some(live) = self.keys.get_mut(key) {
-            live.retain(|old| !preds.contains(&old.id));
+            live.retain(|old| !preds.contains(&old.id) && !planted(Bug::RemoveBeatsAdd));
             if live.is_empty() {
                 self.keys.remove(key);
             }

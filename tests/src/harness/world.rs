@@ -394,7 +394,7 @@ impl World {
 impl Drop for World {
     /// A failed simulation says how to see it again.
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !crdt_core::planted::any() {
             eprintln!("the last events:");
             self.trace.lines().for_each(|line| eprintln!("  {line}"));
             eprintln!("{}", super::replay_command(self.seed));
