@@ -44,6 +44,7 @@ bugs! {
     DeletionHidesEdits "deletion-hides-edits" "A deleted record shows no conflict with the edits that its deleter had not seen.",
     ConflictKept "conflict-kept" "A conflict stays in its table after somebody has written the field.",
     SeedRepeated "seed-repeated" "A counter's or text's seed is written again at every use.",
+    OverwrittenKept "overwritten-kept" "A value that was overwritten stays beside the new one.",
     // What the device stores.
     CursorFirst "cursor-first" "A page's cursors are stored before the page, in a transaction of their own.",
     LocalWriteUnsynced "local-write-unsynced" "A user's edit is confirmed before the disk has it.",
@@ -56,10 +57,15 @@ bugs! {
     LeftIgnored "left-ignored" "The device keeps documents that have left its scopes.",
     PurgeTakesUnsent "purge-takes-unsent" "A document that leaves the device takes the unanswered edits to it along.",
     DiscardUncounted "discard-uncounted" "A dispute that is given up is not counted anywhere.",
+    MembersLinger "members-linger" "A set's removed members stay in the table of its members.",
+    AuthorsUnlearnt "authors-unlearnt" "Devices do not learn who writes under other replicas' names.",
+    CopyKeepsName "copy-keeps-name" "A database file that turns out to be a copy goes on under the original's name.",
     // Refusals, and writing again.
     DependentsSent "dependents-sent" "What builds on a refused batch is sent all the same.",
     DependentLost "dependent-lost" "A batch that cannot stand without a refused one vanishes without a dispute.",
     SeqReused "seq-reused" "After a refusal changes are written again under the same incarnation.",
+    TextBaseStale "text-base-stale" "The accepted state of a text is not read again when a page changes it.",
+    ClockUncorrected "clock-uncorrected" "Edits stamped by a wrong clock are sent as they are.",
     RestampSameActor "restamp-same-actor" "Batches are stamped again under the same incarnation.",
     RebaseCovers "rebase-covers" "A batch that is written again covers everything that has come meanwhile, unseen by its author.",
     // What the server commits.
@@ -70,6 +76,7 @@ bugs! {
     LeaseIgnored "lease-ignored" "A database file that is a copy, or an older state, goes on under its old name.",
     DedupByReplica "dedup-by-replica" "A batch is known again only when the same replica sends it.",
     // What devices are sent.
+    NewsMissed "news-missed" "News that the log has grown are lost while a page is being built.",
     OwnMemberSkipped "own-member-skipped" "Pages leave out what other devices of the same member wrote.",
     CatchUpEndsEarly "catch-up-ends-early" "Catching up by index ends one position before the head.",
     CutSkips "cut-skips" "After a position was cut over two pages, smaller documents of later positions are left out.",

@@ -200,6 +200,9 @@ impl Client {
     pub fn become_new_replica(&self) -> Result<(), StoreError> {
         let mut bytes = [0; 12];
         lock(&self.inner.config.entropy).fill(&mut bytes);
+        if planted(Bug::CopyKeepsName) {
+            bytes = self.inner.store.state().meta.replica.0;
+        }
         self.write(Durability::Full, |session| {
             let old = session.state.meta.replica;
             let author = session.state.authors.get(&old).cloned();

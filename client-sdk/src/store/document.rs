@@ -312,7 +312,7 @@ impl Held {
         for field in fields {
             self.cells.set_text(field, everything.text(field)?);
         }
-        if self.base.is_some() {
+        if self.base.is_some() && !planted(Bug::TextBaseStale) {
             let accepted = self.load(connection, Purpose::Text, Wanted::Accepted)?;
             for field in fields {
                 let contents = accepted.text(field)?;

@@ -322,7 +322,9 @@ pub(crate) fn leave(session: &mut Session<'_>, id: &DocumentId) -> Result<(), St
 fn adopt_authors(session: &mut Session<'_>, page: &Page) -> Result<(), StoreError> {
     for author in &page.authors {
         let known = Author { member: author.member, name: author.name.clone() };
-        if session.state.authors.get(&author.replica) != Some(&known) {
+        if session.state.authors.get(&author.replica) != Some(&known)
+            && !planted(Bug::AuthorsUnlearnt)
+        {
             outbox::store_author(&session.tx, author.replica, &known)?;
             Arc::make_mut(&mut session.state.authors).insert(author.replica, known);
         }

@@ -191,7 +191,7 @@ impl Cells {
 
     fn write(&mut self, key: &str, preds: &[OpId], op: LiveOp) {
         let live = self.keys.entry(key.to_owned()).or_default();
-        live.retain(|old| !preds.contains(&old.id));
+        live.retain(|old| !preds.contains(&old.id) || planted(Bug::OverwrittenKept));
         let place = live.partition_point(|old| old.id < op.id);
         live.insert(place, op);
     }

@@ -98,8 +98,9 @@ impl World {
             shown.join("\n  "),
             super::replay_command(self.seed),
         );
-        let fault = words::fault(self.at(device).client(), &self.server.schema());
-        assert_eq!(fault, None, "{}: {}", self.at(device).name, super::replay_command(self.seed));
+        if let Some(fault) = words::fault(self.at(device).client(), &self.server.schema()) {
+            panic!("{}: {fault}\n{}", self.at(device).name, super::replay_command(self.seed));
+        }
         self.check_account(device);
     }
 }

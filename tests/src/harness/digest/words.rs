@@ -27,7 +27,7 @@ fn fault_in(client: &Client, entity: &Entity) -> Option<String> {
         let found: BTreeSet<RecordId> = hits.into_iter().map(|hit| hit.id).collect();
         if found != wanted {
             let name = &entity.name;
-            return Some(format!("searching {name} for {word} finds {found:?}, not {wanted:?}"));
+            return Some(format!("full text of {name}: {word} finds {found:?}, not {wanted:?}"));
         }
     }
     None
