@@ -82,6 +82,11 @@ bugs! {
     CutSkips "cut-skips" "After a position was cut over two pages, smaller documents of later positions are left out.",
     LeftUnsaid "left-unsaid" "A device that follows the log is not told what leaves its scopes.",
     ScopeDroppedUnpurged "scope-dropped-unpurged" "A scope that was lost is dropped by name; its documents stay on the device.",
+    // After the server was restored.
+    EpochKept "epoch-kept" "A server that was put back to a backup goes on under the old epoch.",
+    ResendForgotten "resend-forgotten" "A device does not send again what a restored server has lost.",
+    NumbersKept "numbers-kept" "A device keeps document numbers that a restored server gives to others.",
+    CursorsKept "cursors-kept" "A device's cursors stay beyond the point to which the server was restored.",
     // Who may.
     AfterOnly "after-only" "A deed is judged by where the record comes to stand, and not by where it stood.",
     ChildrenStay "children-stay" "What hangs on a record that moves does not move with it.",
