@@ -61,12 +61,9 @@ bugs! {
     AuthorsUnlearnt "authors-unlearnt" "Devices do not learn who writes under other replicas' names.",
     CopyKeepsName "copy-keeps-name" "A database file that turns out to be a copy goes on under the original's name.",
     // Refusals, and writing again.
-    DependentsSent "dependents-sent" "What builds on a refused batch is sent all the same.",
     DependentLost "dependent-lost" "A batch that cannot stand without a refused one vanishes without a dispute.",
-    SeqReused "seq-reused" "After a refusal changes are written again under the same incarnation.",
     TextBaseStale "text-base-stale" "The accepted state of a text is not read again when a page changes it.",
     ClockUncorrected "clock-uncorrected" "Edits stamped by a wrong clock are sent as they are.",
-    RestampSameActor "restamp-same-actor" "Batches are stamped again under the same incarnation.",
     RebaseCovers "rebase-covers" "A batch that is written again covers everything that has come meanwhile, unseen by its author.",
     // What the server commits.
     ReceiptBeforeCommit "receipt-before-commit" "Receipts are sent while their transaction waits for the next one to be committed with.",
@@ -74,6 +71,7 @@ bugs! {
     ReceiptsDropped "receipts-dropped" "A handshake drops receipts that the device has not acknowledged.",
     FencingSkipped "fencing-skipped" "A replica's older session goes on beside its new one.",
     LeaseIgnored "lease-ignored" "A database file that is a copy, or an older state, goes on under its old name.",
+    SeqReused "seq-reused" "A copy writes on under the numbers of the original, and the server takes what it sends for what it has.",
     DedupByReplica "dedup-by-replica" "A batch is known again only when the same replica sends it.",
     // What devices are sent.
     NewsMissed "news-missed" "News that the log has grown are lost while a page is being built.",

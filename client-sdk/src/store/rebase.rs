@@ -55,9 +55,7 @@ pub(crate) fn settle(
     if due.affected.is_empty() {
         return Ok(0);
     }
-    if !planted(Bug::SeqReused) {
-        session.state.meta.incarnation = session.state.meta.incarnation.saturating_add(1);
-    }
+    session.state.meta.incarnation = session.state.meta.incarnation.saturating_add(1);
     let plan = Plan::read(session, &due.affected)?;
     let mut falls = due.falls;
     let rewriting = loop {

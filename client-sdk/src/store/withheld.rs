@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use crdt_core::planted::{Bug, planted};
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
@@ -141,9 +140,7 @@ pub(crate) fn strandings(connection: &Connection, number: i64) -> Result<i64, St
 pub(crate) fn all(connection: &Connection) -> Result<BTreeSet<i64>, StoreError> {
     let mut all = BTreeSet::new();
     for (number, _) in held(connection)? {
-        if planted(Bug::DependentsSent) {
-            all.insert(number);
-        } else if !all.contains(&number) {
+        if !all.contains(&number) {
             all.extend(with_dependents(connection, number)?);
         }
     }
