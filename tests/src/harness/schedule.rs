@@ -151,10 +151,17 @@ impl Schedule {
             }
             87..91 if self.world.at(device).is_running() => self.crash(device),
             87..91 => self.world.start_device(device),
+            91 if self.rng.random() && self.world.at(device).is_running() => {
+                self.world.power_off(device);
+            }
             91 => self.world.cut_power_at_next_page(device),
             92..94 => self.world.crash_server_at(CrashPoint::BeforeCommit),
             94..96 => self.world.crash_server_at(CrashPoint::BeforeReceipts),
             96 if self.rng.random_bool(0.2) => self.change_schema(),
+            96 if self.rng.random() && self.world.server().is_running() => {
+                self.world.power_off_server();
+                self.world.start_server();
+            }
             96 => self.world.restart_server(),
             _ => self.jump_clock(device),
         }
