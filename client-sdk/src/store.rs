@@ -31,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crdt_core::id::{ActorId, MemberId, RecordId, ReplicaId};
+use crdt_core::planted::{Bug, planted};
 use crdt_core::schema::{Entity, Schema};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -167,6 +168,8 @@ impl Store {
         durability: Durability,
         work: impl FnOnce(&mut Session<'_>) -> Result<T, E>,
     ) -> Result<(T, Changes), E> {
+        let unsynced = planted(Bug::LocalWriteUnsynced);
+        let durability = if unsynced { Durability::Normal } else { durability };
         let mut guard = lock(&self.writer);
         let writer = guard.as_mut().ok_or(StoreError::Closed)?;
         let done = self.trust(writer).map_err(E::from).and_then(|()| {

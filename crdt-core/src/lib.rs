@@ -7,6 +7,7 @@
 
 pub mod id;
 pub mod limits;
+pub mod planted;
 pub mod policy;
 pub mod protocol;
 pub mod record;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{
     Ack, Batch, Compare, FrameError, Goodbye, GoodbyeCode, Hello, Lacking, Message, NewToken,
     PageParts, PeerLimits, Receipt, Relay, Relayed, TokenTaken, Welcome, decode_frame,
@@ -317,6 +318,9 @@ impl Session {
     fn build(&mut self, why: Option<Due>) -> Vec<Effect> {
         let credit = u64::from(self.bounds.peer.pages_in_flight);
         let Phase::Live(live) = &mut self.phase else { return Vec::new() };
+        if live.building.is_some() && planted(Bug::NewsMissed) {
+            return Vec::new();
+        }
         live.due = live.due.max(why);
         if live.building.is_some() || live.last_page - live.acked_page >= credit {
             return Vec::new();

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use crdt_core::id::{BatchId, MemberId, ReplicaId};
 use crdt_core::limits;
+use crdt_core::planted::{Bug, planted};
 use crdt_core::policy::{Policy, PolicyProblems};
 use crdt_core::protocol::{Batch, Outcome, PeerLimits, Receipt};
 use crdt_core::schema::Schema;
@@ -245,6 +246,10 @@ impl Workspace {
     /// What sessions are to be told since this was asked last.
     #[must_use]
     pub fn take_aftermath(&mut self) -> Aftermath {
-        std::mem::take(&mut self.aftermath)
+        let mut aftermath = std::mem::take(&mut self.aftermath);
+        if planted(Bug::AccessUnheard) {
+            aftermath.access_changed.clear();
+        }
+        aftermath
     }
 }

@@ -8,6 +8,8 @@ pub mod kills;
 pub mod load;
 pub mod model;
 pub mod organisation;
+#[cfg(debug_assertions)]
+pub mod planted;
 pub mod real_server;
 pub mod simulator;
 pub mod standard;

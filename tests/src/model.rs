@@ -3,6 +3,7 @@
 //! and remembers nothing.
 
 pub mod facts;
+pub mod merge;
 pub mod policy;
 pub mod random;
 pub mod sales;

@@ -229,7 +229,10 @@ impl Simulator {
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { schedules, confirmed, compared, .. } = self;
-        writeln!(out, "{schedules} simulations ran to their end: {confirmed} edits were confirmed,")?;
+        writeln!(
+            out,
+            "{schedules} simulations ran to their end: {confirmed} edits were confirmed,"
+        )?;
         writeln!(out, "invariants were held against {compared} workspaces at rest")?;
         for (fault, count) in self.faults.iter() {
             writeln!(out, "  {fault:?}: {count}")?;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crdt_core::id::{BatchId, ReplicaId};
+use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{
     Batch, Compare, Hello, Lacking, Page, Receipt, Relay, ScopeCursor, VERSIONS, Welcome,
 };
@@ -157,6 +158,9 @@ impl Client {
     /// When the store cannot write; nothing is stored then, and the page comes again.
     #[doc(hidden)]
     pub fn apply_page(&self, page: &Page) -> Result<PageApplied, StoreError> {
+        if planted(Bug::CursorFirst) {
+            self.write(Durability::Full, |session| scope::advance(&session.tx, &page.cursors))?;
+        }
         let applied = self.write(Durability::Normal, |session| incoming::apply(session, page))?;
         let whole = |at: &ScopeCursor| at.cursor.from.is_none() && at.cursor.position >= page.head;
         if !page.dropped.is_empty() || page.cursors.iter().all(whole) {
@@ -179,7 +183,16 @@ impl Client {
         bytes_max: usize,
     ) -> Result<Vec<Batch>, StoreError> {
         let state = self.inner.store.state();
-        self.read(|connection| outbox::to_send(connection, &state, after, batches_max, bytes_max))
+        let batches = self.read(|connection| {
+            outbox::to_send(connection, &state, after, batches_max, bytes_max)
+        })?;
+        if planted(Bug::OutboxClearedOnSend) {
+            self.write(Durability::Full, |session| {
+                let numbers = batches.iter().map(|batch| batch.number.cast_signed());
+                numbers.into_iter().try_for_each(|number| outbox::remove(session, number))
+            })?;
+        }
+        Ok(batches)
     }
 
     /// Makes the file a replica of its own, after the server said that it is a copy: new actors, the same
@@ -191,6 +204,9 @@ impl Client {
     pub fn become_new_replica(&self) -> Result<(), StoreError> {
         let mut bytes = [0; 12];
         lock(&self.inner.config.entropy).fill(&mut bytes);
+        if planted(Bug::CopyKeepsName) {
+            bytes = self.inner.store.state().meta.replica.0;
+        }
         self.write(Durability::Full, |session| {
             let old = session.state.meta.replica;
             let author = session.state.authors.get(&old).cloned();

@@ -2,6 +2,7 @@
 //! counted by the outbox's own numbers, which never come twice.
 
 use crdt_core::id::BatchId;
+use crdt_core::planted::{Bug, planted};
 use crdt_core::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
@@ -114,7 +115,9 @@ pub(crate) fn resolve(
         Decision::Resent(successor) => (Count::Resent, "resent", successor),
         Decision::Amended(successor) => (Count::Amended, "amended", successor),
     };
-    add(connection, count, 1)?;
+    if count != Count::Discarded || !planted(Bug::DiscardUncounted) {
+        add(connection, count, 1)?;
+    }
     let sql = "INSERT INTO resolution (batch, how, successor, resolved_at) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT (batch) DO UPDATE
                SET how = excluded.how, successor = excluded.successor";

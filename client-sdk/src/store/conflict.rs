@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crdt_core::id::{ActorId, RecordId, Section};
+use crdt_core::planted::{Bug, planted};
 use crdt_core::record::{Contender, DELETED, Deletion, conflict, deletion_conflict};
 use crdt_core::schema::Entity;
 use rusqlite::{Connection, Row};
@@ -67,7 +68,8 @@ pub(crate) fn store(
     if before == now {
         return Ok(());
     }
-    for (section, field) in before.keys().filter(|place| !now.contains_key(place)) {
+    let gone = before.keys().filter(|place| !now.contains_key(place));
+    for (section, field) in gone.filter(|_| !planted(Bug::ConflictKept)) {
         let sql = "DELETE FROM conflict WHERE record = ?1 AND section = ?2 AND field = ?3";
         let values = (record.id.as_bytes(), section.as_str(), field);
         session.tx.prepare_cached(sql)?.execute(values)?;

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crdt_core::id::{DocumentId, RecordId};
+use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{Dependencies, Entry, Identity, Page, SentChange};
 use crdt_core::record::Cells;
 use crdt_core::schema::Schema;
@@ -213,6 +214,9 @@ impl Applying {
     /// The document is in none of the device's scopes any more: everything that the file holds of it goes,
     /// but what was written to it and not answered, which stays in the outbox.
     fn leave(&mut self, session: &mut Session<'_>, number: u64) -> Result<(), Misfit> {
+        if planted(Bug::LeftIgnored) {
+            return Ok(());
+        }
         let Some(id) = self.numbered(session, number)? else { return Ok(()) };
         self.locate(session, number, None)?;
         self.leave_document(session, &id)
@@ -228,6 +232,10 @@ impl Applying {
         // It may hold values of any section.
         undo::remove(&session.tx, id.record)?;
         dispute::leave(session, id)?;
+        if pending && planted(Bug::PurgeTakesUnsent) {
+            record.remove(&session.tx, &id.section)?;
+            return Ok(outbox::erase_empty(session)?);
+        }
         if !pending {
             record.remove(&session.tx, &id.section)?;
             return Ok(());
@@ -314,7 +322,9 @@ pub(crate) fn leave(session: &mut Session<'_>, id: &DocumentId) -> Result<(), St
 fn adopt_authors(session: &mut Session<'_>, page: &Page) -> Result<(), StoreError> {
     for author in &page.authors {
         let known = Author { member: author.member, name: author.name.clone() };
-        if session.state.authors.get(&author.replica) != Some(&known) {
+        if session.state.authors.get(&author.replica) != Some(&known)
+            && !planted(Bug::AuthorsUnlearnt)
+        {
             outbox::store_author(&session.tx, author.replica, &known)?;
             Arc::make_mut(&mut session.state.authors).insert(author.replica, known);
         }

@@ -4,6 +4,7 @@ pub(crate) mod tables;
 
 use std::collections::BTreeMap;
 
+use crdt_core::planted::{Bug, planted};
 use crdt_core::record::{Cells, DELETED, Deletion, Live, Money, Scalar, Value, hydrate};
 use crdt_core::schema::{Entity, FieldKind};
 use crdt_core::time::Timestamp;
@@ -260,7 +261,8 @@ fn update(
         add_members(&session.tx, entity, set, row, new.iter().filter(|m| !old.contains(m)))?;
     }
     let searched = tables::search_columns(entity);
-    if changed.iter().any(|(name, _)| searched.contains(name)) {
+    let is_searched = changed.iter().any(|(name, _)| searched.contains(name));
+    if is_searched && !planted(Bug::SearchMarkMissed) {
         mark(session, entity, row)?;
     }
     Ok(())
@@ -333,7 +335,7 @@ fn remove_members<'a>(
 ) -> Result<(), StoreError> {
     let table = quoted(&tables::members_table(entity, set));
     let sql = format!("DELETE FROM {table} WHERE _row = ?1 AND member = ?2");
-    for member in members {
+    for member in members.filter(|_| !planted(Bug::MembersLinger)) {
         connection.prepare_cached(&sql)?.execute((row, member))?;
     }
     Ok(())

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crdt_core::id::{BatchId, RecordId};
+use crdt_core::planted::{Bug, planted};
 use crdt_core::record::{Cells, Live};
 use crdt_core::time::Timestamp;
 
@@ -174,6 +175,9 @@ fn make_disputes(
             }
         }
         outbox::remove(session, *number)?;
+        if matches!(fall, Fall::Dependent(_)) && planted(Bug::DependentLost) {
+            continue;
+        }
         dispute::insert(session, row, kind_of(&verdict.reasons), &verdict, &tried)?;
         disputes += 1;
     }

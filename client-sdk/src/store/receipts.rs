@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crdt_core::id::{BatchId, ChangeHash, RecordId};
+use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{AcceptedDocument, Outcome, Receipt, Refusal};
 use crdt_core::time::Timestamp;
 
@@ -108,6 +109,9 @@ fn accepted_after_all(
 /// Whether the server holds these very changes. It lists them in an order of its own, and without seeds
 /// that somebody else had brought before.
 fn is_copy(changes: &[BatchChange], hashes: &[ChangeHash]) -> bool {
+    if planted(Bug::AlreadyKeepsBoth) {
+        return true;
+    }
     hashes.iter().all(|hash| changes.iter().any(|change| change.stored.hash == *hash))
 }
 

@@ -1,6 +1,7 @@
 //! After the server was restored from a backup: what the device knows of the log goes back to where the logs
 //! part, and what was accepted beyond is sent again.
 
+use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{Parting, Welcome};
 
 use super::{Session, outbox, relay, scope};
@@ -15,12 +16,19 @@ pub(crate) fn adopt_epoch(
     let Some(known) = known.filter(|known| *known != welcome.epoch) else { return Ok(0) };
     // Of a log that the server does not know nothing is taken for the present one's.
     let parting = Parting::from(&welcome.lineage, &known).unwrap_or(Parting::NOTHING);
-    scope::cut_back(&session.tx, &parting, session.state.meta.left)?;
+    if !planted(Bug::CursorsKept) {
+        scope::cut_back(&session.tx, &parting, session.state.meta.left)?;
+    }
     if session.state.meta.left > parting.last {
         session.state.meta.left = 0;
     }
-    forget_numbers(session, &parting)?;
+    if !planted(Bug::NumbersKept) {
+        forget_numbers(session, &parting)?;
+    }
     relay::begin(session, parting.last)?;
+    if planted(Bug::ResendForgotten) {
+        return Ok(0);
+    }
     outbox::send_again(session, parting.last)
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crdt_core::limits;
+use crdt_core::planted::{Bug, planted};
 use crdt_core::record::{Change, Fate, Reauthor, Unanswered, reauthor};
 use crdt_core::time::Timestamp;
 
@@ -35,7 +36,8 @@ pub(crate) fn correct(
     let mut wrong = 0;
     for row in &rows {
         let right = right_time(&row.stamp, now, measured, before);
-        if right.since(row.stamp.time).abs() > limits::CLOCK_ERROR_MS_TOLERATED {
+        let error_ms = right.since(row.stamp.time).abs();
+        if error_ms > limits::CLOCK_ERROR_MS_TOLERATED && !planted(Bug::ClockUncorrected) {
             times.entry(row.stamp.time).or_insert(right);
             stamp_again(session, row, right)?;
             wrong += 1;

@@ -7,6 +7,7 @@ use super::evaluate::denial;
 use super::route::MERGED_INTO;
 use super::{Action, Ask, Denial, Placement, Policy, RuleId, Standing, Why};
 use crate::id::Section;
+use crate::planted::{Bug, planted};
 use crate::record::{Change, DELETED};
 use crate::schema::Entity;
 
@@ -53,7 +54,7 @@ impl Deed {
 
     /// Everything that has to be allowed, besides reading the record.
     fn questions<'a>(&'a self, main: &'a Section) -> Vec<Ask<'a>> {
-        let stands = self.before.as_ref().unwrap_or(&self.after);
+        let stands = self.stands().unwrap_or(&self.after);
         let written = if self.before.is_some() { Action::Update } else { Action::Create };
         let ask = |action| self.ask(action, main, stands);
         let fields = self.writes.iter().map(|(section, field)| Ask {
@@ -78,6 +79,12 @@ impl Deed {
         questions
     }
 
+    /// Where a record stands that is there already.
+    fn stands(&self) -> Option<&Placement> {
+        let before = self.before.as_ref()?;
+        Some(if planted(Bug::AfterOnly) { &self.after } else { before })
+    }
+
     /// A question about the record as a whole.
     fn ask<'a>(&'a self, action: Action, main: &'a Section, placement: &'a Placement) -> Ask<'a> {
         Ask { action, entity: &self.entity, section: main, field: None, placement }
@@ -97,7 +104,7 @@ impl Policy {
         let main = Section::main();
         let role = self.role_in_force(who);
         let grant = |ask: &Ask<'_>| role.and_then(|(_, role)| self.grant(role, who, ask));
-        if let Some(before) = &deed.before {
+        if let Some(before) = deed.stands() {
             let read = deed.ask(Action::Read, &main, before);
             if grant(&read).is_err() {
                 return Err(vec![denial(&read, Why::NotInScope)]);

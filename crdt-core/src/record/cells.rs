@@ -5,6 +5,7 @@ mod codec;
 use std::collections::BTreeMap;
 
 use crate::id::{ActorId, ChangeHash};
+use crate::planted::{Bug, planted};
 use crate::time::Timestamp;
 
 use super::{Action, Change, Clock, OpId, Scalar};
@@ -190,14 +191,14 @@ impl Cells {
 
     fn write(&mut self, key: &str, preds: &[OpId], op: LiveOp) {
         let live = self.keys.entry(key.to_owned()).or_default();
-        live.retain(|old| !preds.contains(&old.id));
+        live.retain(|old| !preds.contains(&old.id) || planted(Bug::OverwrittenKept));
         let place = live.partition_point(|old| old.id < op.id);
         live.insert(place, op);
     }
 
     fn remove(&mut self, key: &str, preds: &[OpId]) {
         if let Some(live) = self.keys.get_mut(key) {
-            live.retain(|old| !preds.contains(&old.id));
+            live.retain(|old| !preds.contains(&old.id) && !planted(Bug::RemoveBeatsAdd));
             if live.is_empty() {
                 self.keys.remove(key);
             }

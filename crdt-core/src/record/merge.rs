@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use crate::limits;
+use crate::planted::{Bug, planted};
 use crate::schema::MergeRule;
 use crate::time::Timestamp;
 
@@ -62,7 +63,7 @@ pub fn conflict(rule: &MergeRule, live: &[LiveOp]) -> Option<Conflict> {
 /// record with them.
 #[must_use]
 pub fn deletion_conflict(cells: &Cells) -> Option<Vec<(String, Contender)>> {
-    let deletion = Deletion::of(cells)?;
+    let deletion = Deletion::of(cells).filter(|_| !planted(Bug::DeletionHidesEdits))?;
     let unseen: Vec<(String, Contender)> = cells
         .keys()
         .filter(|(key, _)| *key != DELETED)
@@ -85,10 +86,16 @@ fn contender(op: &LiveOp) -> Contender {
 fn compare(rule: &MergeRule, all: &[LiveOp], a: &LiveOp, b: &LiveOp) -> Ordering {
     let by_rule = match rule {
         MergeRule::Latest | MergeRule::Ask => Ordering::Equal,
+        MergeRule::Ranked(ranks) if planted(Bug::RankedReversed) => {
+            rank(ranks, a).cmp(&rank(ranks, b))
+        }
         MergeRule::Ranked(ranks) => rank(ranks, b).cmp(&rank(ranks, a)),
         MergeRule::Max => magnitude(all, a, b),
         MergeRule::Min => smallness(all, a, b),
     };
+    if planted(Bug::LatestByCounter) {
+        return by_rule.then_with(|| a.id.cmp(&b.id));
+    }
     by_rule.then_with(|| (a.time, a.id).cmp(&(b.time, b.id)))
 }
 

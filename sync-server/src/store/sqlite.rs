@@ -19,6 +19,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::{Read, Store, StoreError, Write};
 use crdt_core::id::Epoch;
+use crdt_core::planted::{Bug, planted};
 use tx::Tx;
 
 /// The format of the file; migrations raise it.
@@ -120,6 +121,11 @@ impl Store for SqliteStore {
         &self,
         work: &mut dyn FnMut(&dyn Read) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        if (planted(Bug::ReceiptBeforeCommit) || planted(Bug::FanOutBeforeCommit))
+            && let Some(writer) = &*locked(&self.writer)
+        {
+            return work(&Tx::new(writer));
+        }
         let mut reader = self.reader()?;
         {
             let tx = reader.transaction().map_err(fault)?;
@@ -156,6 +162,9 @@ fn transact(
     writer: &mut Connection,
     work: &mut dyn FnMut(&mut dyn Write) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
+    if planted(Bug::ReceiptBeforeCommit) || planted(Bug::FanOutBeforeCommit) {
+        return put_off(writer, work);
+    }
     let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
     work(&mut Tx::new(&tx))?;
     tx.commit().map_err(fault)
@@ -171,6 +180,18 @@ fn writer(path: &Path, options: SqliteOptions) -> Result<Connection, StoreError>
         0 => Ok(writer),
         _ => Err(backend("readers hold the log")),
     }
+}
+
+/// What two planted bugs do: the transaction is answered, and committed when the next one begins.
+fn put_off(
+    writer: &Connection,
+    work: &mut dyn FnMut(&mut dyn Write) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    if !writer.is_autocommit() {
+        writer.execute_batch("COMMIT").map_err(fault)?;
+    }
+    writer.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
+    work(&mut Tx::new(writer)).inspect_err(|_| _ = writer.execute_batch("ROLLBACK"))
 }
 
 /// A panic while the lock was held rolled its transaction back: the connection is sound.

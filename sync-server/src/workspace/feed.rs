@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crdt_core::id::ReplicaId;
 use crdt_core::limits;
+use crdt_core::planted::{Bug, planted};
 use crdt_core::policy::Subscription;
 use crdt_core::protocol::{AuthorName, Cursor, Hello, Page, ScopeCursor};
 
@@ -293,13 +294,16 @@ impl Feed {
         let ceiling = left.last().filter(|_| !is_all_left).map_or(head, |(_, position)| *position);
         let sent = self.cut.take().filter(|cut| cut.scope == name);
         let is_sent = |row: &ScopeRow| {
-            let within = |cut: &Cut| row.position == cut.position && row.document <= cut.document;
+            let later = planted(Bug::CutSkips);
+            let at_cut = |cut: &Cut| row.position == cut.position || later;
+            let within = |cut: &Cut| at_cut(cut) && row.document <= cut.document;
             sent.as_ref().is_some_and(within)
         };
         let mut at = cursor.position;
         let reached_end = 'read: loop {
             let mut rows = tx.scope_after(&scope, at, self.stride.catch_up)?;
-            rows.retain(|row| row.position <= ceiling);
+            let early = u64::from(planted(Bug::CatchUpEndsEarly));
+            rows.retain(|row| row.position + early <= ceiling);
             if rows.is_empty() {
                 break true;
             }
@@ -351,7 +355,9 @@ impl Feed {
                 at = up_to;
             }
             for batch in batches {
-                let is_own = batch.replica == self.replica;
+                let is_own = batch.replica == self.replica
+                    || planted(Bug::OwnMemberSkipped)
+                        && tx.replica(&self.replica)?.is_some_and(|row| row.member == batch.member);
                 follower.add(tx, batch.position, is_own, &mut draft)?;
                 at = batch.position;
                 if draft.is_full() {

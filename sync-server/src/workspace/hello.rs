@@ -2,6 +2,7 @@
 
 use crdt_core::id::{Lease, MemberId};
 use crdt_core::limits;
+use crdt_core::planted::{Bug, planted};
 use crdt_core::policy::Subscription;
 use crdt_core::protocol::{
     Cursor, Goodbye, GoodbyeCode, Hello, Outcome, Receipt, ScopeCursor, VERSIONS, Welcome,
@@ -80,7 +81,8 @@ impl Workspace {
             let log = tx.log()?;
             let feed = Feed::new(&hello, &granted, &known, log.head);
             let row = remember(tx, row, &scopes, &feed)?;
-            tx.drop_receipts(&row.id, hello.receipt)?;
+            let all = planted(Bug::ReceiptsDropped);
+            tx.drop_receipts(&row.id, if all { row.last_receipt } else { hello.receipt })?;
             let welcome = Welcome {
                 version,
                 epoch: log.epoch,
@@ -257,6 +259,9 @@ fn holds_lease(
     row: &ReplicaRow,
     hello: &Hello,
 ) -> Result<Result<(), (GoodbyeCode, &'static str)>, StoreError> {
+    if planted(Bug::LeaseIgnored) || planted(Bug::SeqReused) {
+        return Ok(Ok(()));
+    }
     // A device that never saw its first welcome has no lease yet. Another log's lease tells nothing.
     if row.is_met && hello.lease != Some(row.lease) && hello.lease != row.previous_lease {
         let text = "this database is a copy of one that has been connected since";

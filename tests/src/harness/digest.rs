@@ -3,6 +3,7 @@
 
 mod on_device;
 mod on_server;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -97,6 +98,9 @@ impl World {
             shown.join("\n  "),
             super::replay_command(self.seed),
         );
+        if let Some(fault) = words::fault(self.at(device).client(), &self.server.schema()) {
+            panic!("{}: {fault}\n{}", self.at(device).name, super::replay_command(self.seed));
+        }
         self.check_account(device);
     }
 }

@@ -60,6 +60,8 @@ enum Effect {
 
 /// Edits and faults of one schedule.
 const STEPS: u64 = 70;
+/// Characters of a long paste.
+const LONG_PASTE: usize = 4_000;
 
 /// Runs the schedule of a seed.
 ///
@@ -128,7 +130,8 @@ impl Schedule {
             self.backups.insert(device, self.world.back_up(device));
         }
         match self.rng.random_range(0..100) {
-            0..60 => self.edit(device),
+            0..57 => self.edit(device),
+            57..60 => self.idle(device),
             60..66 => self.create_somewhere(device),
             other => self.fault(device, other),
         }
@@ -148,10 +151,17 @@ impl Schedule {
             }
             87..91 if self.world.at(device).is_running() => self.crash(device),
             87..91 => self.world.start_device(device),
+            91 if self.rng.random() && self.world.at(device).is_running() => {
+                self.world.power_off(device);
+            }
             91 => self.world.cut_power_at_next_page(device),
             92..94 => self.world.crash_server_at(CrashPoint::BeforeCommit),
             94..96 => self.world.crash_server_at(CrashPoint::BeforeReceipts),
             96 if self.rng.random_bool(0.2) => self.change_schema(),
+            96 if self.rng.random() && self.world.server().is_running() => {
+                self.world.power_off_server();
+                self.world.start_server();
+            }
             96 => self.world.restart_server(),
             _ => self.jump_clock(device),
         }
@@ -168,6 +178,14 @@ impl Schedule {
         {
             self.world.restore(device, backup);
             self.restored.insert(device);
+        }
+    }
+
+    /// The app has nothing to do: the device folds what has grown, and writes the words that wait.
+    fn idle(&mut self, device: Device) {
+        if self.world.at(device).is_running() {
+            let client = self.world.at(device).client();
+            while client.idle_work().expect("a device can do what waits") {}
         }
     }
 
@@ -299,7 +317,13 @@ impl Schedule {
             ("contact" | "case", 2) => edits.add("tags", format!("tag {}", number % 3)),
             ("task", 0) => edits.set("due", format!("2026-12-{:02}", 1 + number % 28)),
             ("task", 1) => edits.set("status", *pick(&mut self.rng, &["done", "open", "waiting"])),
-            ("note", 0..=3) => edits.set_text("body", format!("body {number}")),
+            ("note", 0) => {
+                // A long paste: a few of them outgrow the device's snapshot.
+                let length = seen.text("body").unwrap_or_default().chars().count();
+                let letters = (0..LONG_PASTE).map(|_| self.rng.random_range('a'..='z'));
+                edits.splice("body", length, 0, letters.collect::<String>())
+            }
+            ("note", 1..=3) => edits.set_text("body", format!("body {number}")),
             ("case", 0) => edits.set("status", *pick(&mut self.rng, &["open", "solved"])),
             (_, 4) => edits.remove("tags", format!("tag {}", number % 3)),
             _ => edits.add("tags", format!("tag {}", number % 3)),

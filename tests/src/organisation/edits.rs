@@ -73,9 +73,9 @@ impl Organisation {
             return Whim::Update(Edits::new().set("employees", -1));
         }
         let fields: &[&str] = match entity {
-            "account" => &[
-                "country", "best", "least", "score", "grade", "credit_limit", "visits", "notes",
-            ],
+            "account" => {
+                &["country", "best", "least", "score", "grade", "credit_limit", "visits", "notes"]
+            }
             "opportunity" => &["amount", "forecast", "commission"],
             "task" => &["due"],
             _ => &["title"],

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use crdt_core::id::{DocumentId, RecordId};
 use crdt_core::record::{Live, Scalar, Value};
 
+use super::Organisation;
 use super::edits::spelt;
 use super::governing::Rule;
 use super::marks::{Mark, Place};
-use super::Organisation;
 use crate::harness::survey::{self, Fields};
 use crate::harness::tally::Fault;
 use crate::simulator::stage::Stage;
@@ -41,9 +41,7 @@ fn check_refusals(organisation: &mut Organisation, stage: &mut Stage) {
                     "unknown_dependency" => stage.files_were_copied,
                     "depends_on_refused" | "forbidden" | "out_of_scope" => true,
                     // What was to restore the record was refused.
-                    "deleted" => {
-                        reason.record.is_some_and(|id| organisation.deleted.contains(&id))
-                    }
+                    "deleted" => reason.record.is_some_and(|id| organisation.deleted.contains(&id)),
                     _ => false,
                 };
                 let name = &stage.world.at(device).name;

@@ -85,7 +85,8 @@ fn begin(luggage: &Luggage, seed: u64) -> (Guest, Stage) {
         let territories: Vec<&str> = territories.iter().map(String::as_str).collect();
         names.insert(world.person(name, role, &territories), name.clone());
     }
-    let members: Vec<(MemberId, String)> = names.iter().map(|(id, name)| (*id, name.clone())).collect();
+    let members: Vec<(MemberId, String)> =
+        names.iter().map(|(id, name)| (*id, name.clone())).collect();
     for number in 0..luggage.devices {
         let (member, name) = &members[number % members.len()];
         world.device_of(*member, &format!("{name}-{number}"));

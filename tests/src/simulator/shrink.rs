@@ -87,7 +87,11 @@ mod tests {
         let plan = Plan::of(7, 100, &[(Fault::Cut, 1)]);
         let shortened = shorten(&plan, failure("here"), Patience::default(), |plan| {
             let numbers = plan.numbers();
-            if numbers.contains(&13) && numbers.contains(&77) { Err(failure("here")) } else { Ok(()) }
+            if numbers.contains(&13) && numbers.contains(&77) {
+                Err(failure("here"))
+            } else {
+                Ok(())
+            }
         });
         assert_eq!(shortened.plan.numbers(), BTreeSet::from([13, 77]));
         assert!(shortened.runs <= 200);

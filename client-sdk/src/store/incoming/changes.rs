@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crdt_core::id::ChangeHash;
 use crdt_core::limits;
+use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{Dependencies, SentChange};
 use crdt_core::record::document::is_seeded;
 use crdt_core::record::{Cells, Change, EncodedChange, Key, SeedKind};
@@ -53,7 +54,7 @@ fn apply(held: &mut Held, change: Change, encoded: EncodedChange) -> Result<Chan
         return Err(Misfit::Entry);
     }
     held.cells.apply(&change, hash);
-    if let Some(base) = &mut held.base {
+    if let Some(base) = held.base.as_mut().filter(|_| !planted(Bug::BaseStale)) {
         base.apply(&change, hash);
     }
     held.dirty = true;

@@ -7,6 +7,7 @@
 //! cursor's position moves up with it. So a device that is cut off goes on where it was, and one that is
 //! granted the scope again is fed from `from` like any other.
 
+use crdt_core::planted::{Bug, planted};
 use crdt_core::policy::Subscription;
 use crdt_core::protocol::{Cursor, Hello, ScopeCursor};
 
@@ -103,6 +104,9 @@ impl Lost {
         step: usize,
         draft: &mut Draft,
     ) -> Result<Progress, StoreError> {
+        if planted(Bug::ScopeDroppedUnpurged) {
+            return Ok(Progress::Gone(self.name()));
+        }
         let head = tx.head()?;
         let scope = self.subscription.scope();
         for _ in 0..STEPS_PER_PAGE {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crdt_core::id::{DocumentId, MemberId, RecordId};
+use crdt_core::planted::{Bug, planted};
 
 use super::Desk;
 use crate::store::access::Rescope;
@@ -107,7 +108,7 @@ fn moved(
 fn queue_followers(tx: &mut dyn Write, moved: &BTreeSet<RecordId>) -> Result<bool, StoreError> {
     let mut queued = false;
     for record in moved {
-        if tx.is_followed(record)? {
+        if tx.is_followed(record)? && !planted(Bug::ChildrenStay) {
             tx.queue_rescope(&Rescope::of(Some(*record), 0))?;
             queued = true;
         }

@@ -4,15 +4,13 @@
 use std::collections::BTreeMap;
 
 use crdt_core::id::{DocumentId, RecordId, Section};
-use crdt_core::record::{
-    Cells, Contender, DELETED, Deletion, Live, Money, Scalar, Value, conflict, deletion_conflict,
-    hydrate,
-};
-use crdt_core::schema::{Entity, Field, FieldKind, Schema};
+use crdt_core::record::{Cells, DELETED, Live, LiveOp, Money, Scalar, Value};
+use crdt_core::schema::{Entity, Field, FieldKind, MergeRule, Schema};
 use sync_server::store::{DocumentRow, Read, StoreError};
 
 use super::super::server::SimServer;
 use super::{Picture, cell_place, conflict_place, document_place, hex};
+use crate::model::merge;
 
 type Documents = BTreeMap<RecordId, BTreeMap<Section, (DocumentRow, Cells)>>;
 
@@ -54,7 +52,7 @@ fn record(
     let entity = schema.entity(&row.entity).expect("the server takes entities of its schema only");
     let id = row.id.record.as_bytes();
     let main = documents.get(&Section::main()).map(|(_, cells)| cells);
-    let deleted = main.is_some_and(|main| Deletion::of(main).is_some());
+    let deleted = main.is_some_and(|main| !main.live(DELETED).is_empty());
     let mut last = None;
     for (section, (row, cells)) in documents {
         let place = |what| document_place(id, section.as_str(), what);
@@ -97,12 +95,24 @@ fn system<'a>(cells: &'a Cells, key: &str) -> Option<&'a Scalar> {
 
 fn fields(entity: &Entity, row: &DocumentRow, cells: &Cells, picture: &mut Picture) {
     let id = row.id.record.as_bytes();
-    let values = hydrate(cells, entity);
     for field in entity.fields.iter().filter(|field| field.section == row.id.section) {
-        let value = values.get(&field.key).unwrap_or(&Value::Null);
-        for (column, shown) in columns(field, value) {
+        for (column, shown) in columns(field, &value(field, cells)) {
             picture.put(cell_place(&entity.name, id, &column), shown);
         }
+    }
+}
+
+/// What a field shows.
+fn value(field: &Field, cells: &Cells) -> Value {
+    if let FieldKind::Set(_) = field.kind {
+        let member = |key: &str| Some(key.strip_prefix(&field.key)?.strip_prefix('/')?.to_owned());
+        let members: Vec<String> = cells.keys().filter_map(|(key, _)| member(key)).collect();
+        return if members.is_empty() { Value::Null } else { Value::Set(members) };
+    }
+    match merge::shown(&field.merge, cells.live(&field.key)).map(|op| &op.value) {
+        None => Value::Null,
+        Some(Live::Text(contents)) => Value::Text(contents.clone()),
+        Some(Live::Scalar(scalar)) => scalar.clone().into(),
     }
 }
 
@@ -141,9 +151,10 @@ fn conflicts(
 ) -> Result<(), StoreError> {
     let place =
         |field: &str| conflict_place(row.id.record.as_bytes(), row.id.section.as_str(), field);
-    if let Some(unseen) = deletion_conflict(cells) {
+    let unseen = merge::unseen_by_deleters(cells);
+    if !unseen.is_empty() {
         let unseen: Result<Vec<String>, StoreError> =
-            unseen.iter().map(|(key, contender)| show(tx, key, contender)).collect();
+            unseen.into_iter().map(|(key, op)| show(tx, key, op)).collect();
         picture.put(place(DELETED), format!("open=1 {}", unseen?.join(", ")));
     }
     if deleted {
@@ -151,19 +162,18 @@ fn conflicts(
     }
     for (key, live) in cells.keys() {
         let Some((field, None)) = entity.field_of_key(key) else { continue };
-        let Some(found) = conflict(&field.merge, live) else { continue };
+        let Some(contenders) = merge::conflict(&field.merge, live) else { continue };
         let contenders: Result<Vec<String>, StoreError> =
-            found.contenders.iter().map(|contender| show(tx, key, contender)).collect();
-        let open = i64::from(found.open);
+            contenders.into_iter().map(|op| show(tx, key, op)).collect();
+        let open = i64::from(field.merge == MergeRule::Ask);
         picture.put(place(key), format!("open={open} {}", contenders?.join(", ")));
     }
     Ok(())
 }
 
-fn show(tx: &dyn Read, key: &str, contender: &Contender) -> Result<String, StoreError> {
-    let actor = contender.op.actor;
+fn show(tx: &dyn Read, key: &str, op: &LiveOp) -> Result<String, StoreError> {
+    let actor = op.id.actor;
     let replica = tx.replica(&actor.replica())?;
     let member = replica.map_or("null".to_owned(), |replica| replica.member.to_string());
-    Ok([key.to_owned(), actor.to_string(), member, contender.time.as_millis().to_string()]
-        .join(" "))
+    Ok([key.to_owned(), actor.to_string(), member, op.time.as_millis().to_string()].join(" "))
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crdt_core::id::{Lease, MemberId, ReplicaId};
+use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{
     Batch, Compare, Goodbye, GoodbyeCode, Hello, Outcome, PageParts, Receipt, Relay,
 };
@@ -78,7 +79,9 @@ impl SimServer {
         if running.served.keys().next() == Some(&wire) {
             running.fold();
         }
-        Some(self.feed(at, wire, Input::Tick))
+        let mut acts = self.catch_up_commit(at);
+        acts.extend(self.feed(at, wire, Input::Tick));
+        Some(acts)
     }
 
     /// Whether a connection is served.
@@ -186,9 +189,12 @@ impl SimServer {
                 return Err(storage_goodbye(&error));
             }
         };
-        let superseded = goodbye(GoodbyeCode::Superseded, "another session took over");
-        acts.extend(self.end(at, &hello.replica, superseded));
+        if !planted(Bug::FencingSkipped) {
+            let superseded = goodbye(GoodbyeCode::Superseded, "another session took over");
+            acts.extend(self.end(at, &hello.replica, superseded));
+        }
         let running = self.running.as_mut().ok_or_else(stopped)?;
+        running.kept_back.retain(|(replica, _)| *replica != hello.replica);
         running.seats.insert(hello.replica, wire);
         if let Some(served) = running.served.get_mut(&wire) {
             served.seat = Some(Seat { replica: hello.replica, member, feed: greeting.feed });
@@ -316,9 +322,28 @@ impl SimServer {
         if self.crash.take().is_some() {
             return Ok(vec![Act::Died(self.die())]);
         }
-        let mut acts = self.deliver(at, committed.receipts);
+        let mut receipts = committed.receipts;
+        if planted(Bug::FanOutBeforeCommit)
+            && let Some(running) = &mut self.running
+        {
+            std::mem::swap(&mut running.kept_back, &mut receipts);
+        }
+        let mut acts = self.deliver(at, receipts);
         acts.extend(self.settle_access(at));
         Ok(acts)
+    }
+
+    /// Commits what a planted bug has put off, and answers it.
+    fn catch_up_commit(&mut self, at: Moment) -> Vec<Act> {
+        let Some(running) = &mut self.running else { return Vec::new() };
+        let receipts = std::mem::take(&mut running.kept_back);
+        if receipts.is_empty() {
+            return Vec::new();
+        }
+        match store::write(&*running.workspace.store(), |_| Ok(())) {
+            Ok(()) => self.deliver(at, receipts),
+            Err(_) => Vec::new(),
+        }
     }
 
     fn note(&mut self, receipts: &[(ReplicaId, Receipt)]) {

@@ -1,0 +1,92 @@
+//! The tests are tested: every planted bug is caught by the schedule that is known to catch it, by the same check
+//! as then; and without the bug that schedule holds.
+#![cfg(debug_assertions)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crdt_core::planted::Bug;
+use tests::planted::{Caught, Outcome, Seeds, run};
+
+/// Planted bugs that there are at least.
+const BUGS_MIN: usize = 24;
+/// Schedules that a search may have taken.
+const SCHEDULES_MAX: u64 = 1_000;
+
+/// The table as it is committed.
+fn seeds() -> Seeds {
+    Seeds::read().expect("every line of the table names a bug and a schedule")
+}
+
+/// Runs `work` on every core, and gives all that it finds wrong.
+fn on_every_core(
+    caught: &[Caught],
+    work: impl Fn(&Caught) -> Option<String> + Sync,
+) -> Vec<String> {
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let faults = || {
+        let mut faults = Vec::new();
+        while let Some(caught) = caught.get(next.fetch_add(1, Ordering::Relaxed)) {
+            faults.extend(work(caught));
+        }
+        faults
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(faults)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("it keeps failures")).collect()
+    })
+}
+
+fn report(faults: &[String]) {
+    assert!(
+        faults.is_empty(),
+        "{}\nsearch again: cargo run -p tests --bin planted -- search",
+        faults.join("\n")
+    );
+}
+
+#[test]
+fn every_planted_bug_is_caught_by_its_schedule_and_by_the_same_check() {
+    let caught: Vec<Caught> = seeds().all().cloned().collect();
+    let faults = on_every_core(&caught, |caught| {
+        let Caught { bug, kind, seed, check, .. } = caught;
+        let (name, kind_name) = (bug.name(), kind.name());
+        match run(*kind, *seed, Some(*bug)) {
+            Outcome::Held => Some(format!("{name}: {kind_name} {seed} does not catch it")),
+            Outcome::Failed { check: now, said } if now != *check => {
+                Some(format!("{name}: {kind_name} {seed} fails otherwise: {said}"))
+            }
+            Outcome::Failed { .. } => None,
+        }
+    });
+    println!("{} bugs", caught.len());
+    report(&faults);
+}
+
+#[test]
+fn without_their_bugs_the_same_schedules_hold() {
+    let mut schedules: Vec<Caught> = seeds().all().cloned().collect();
+    schedules.sort_by_key(|caught| (caught.kind, caught.seed));
+    schedules.dedup_by_key(|caught| (caught.kind, caught.seed));
+    let faults = on_every_core(&schedules, |caught| match run(caught.kind, caught.seed, None) {
+        Outcome::Held => None,
+        Outcome::Failed { said, .. } => {
+            Some(format!("{} {}: {said}", caught.kind.name(), caught.seed))
+        }
+    });
+    println!("{} schedules", schedules.len());
+    report(&faults);
+}
+
+#[test]
+fn every_bug_on_the_list_was_found_within_a_thousand_schedules() {
+    let seeds = seeds();
+    let missing: Vec<&str> =
+        Bug::ALL.iter().filter(|bug| seeds.get(**bug).is_none()).map(|bug| bug.name()).collect();
+    assert!(missing.is_empty(), "no schedule is known to catch {missing:?}");
+    assert!(Bug::ALL.len() >= BUGS_MIN);
+    let late: Vec<&Caught> =
+        seeds.all().filter(|caught| caught.schedules > SCHEDULES_MAX).collect();
+    assert!(late.is_empty(), "{late:?}");
+}
