@@ -2,7 +2,10 @@
 
 pub mod bench;
 pub mod binaries;
+pub mod fuzz;
 pub mod harness;
+pub mod kills;
+pub mod load;
 pub mod model;
 pub mod organisation;
 #[cfg(debug_assertions)]

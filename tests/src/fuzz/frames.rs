@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crdt_core::id::{Epoch, Lease, MemberId};
 use crdt_core::protocol::{
-    Batch, Goodbye, GoodbyeCode, Outcome, Page, PageParts, PeerLimits, Receipt, Welcome,
+    Batch, Goodbye, GoodbyeCode, Outcome, Page, PageParts, PeerLimits, Receipt, Recovery, Welcome,
 };
 use crdt_core::time::Timestamp;
 use sync_server::session::{Bounds, Effect, Greeted, Input, Renewed, Session};
@@ -33,7 +33,7 @@ pub(super) fn run(bytes: &[u8]) {
             0xa0..=0xaf => driver.feed(Input::HeadMoved),
             0xb0..=0xbf => driver.feed(Input::PageBuilt(None)),
             0xc0..=0xcf => {
-                driver.feed(Input::PageBuilt(Some(PageParts::new(&Page::default()))));
+                driver.feed(Input::PageBuilt(Some(PageParts::new(&empty_page()))));
             }
             0xd0..=0xdf => {
                 driver.now += u64::from(step & 0xf) * 1_000;
@@ -116,7 +116,7 @@ impl Driver {
                 assert!(receipt > 0);
                 None
             }
-            Effect::BuildPage { .. } => None,
+            Effect::Compare(_) | Effect::Relay(_) | Effect::BuildPage { .. } => None,
             Effect::BuildWhole(documents) => {
                 assert!(documents.len() <= crdt_core::limits::PAGE_ENTRIES_MAX);
                 None
@@ -132,6 +132,12 @@ impl Driver {
             }
         }
     }
+}
+
+/// A page that says nothing.
+pub(super) fn empty_page() -> Page {
+    let (cursors, entries, authors, dropped) = Default::default();
+    Page { cursors, entries, authors, head: 0, dropped }
 }
 
 fn goodbye() -> Goodbye {
@@ -157,5 +163,6 @@ fn welcome() -> Box<Welcome> {
         policy: None,
         standing: crdt_core::policy::Standing::unlisted(MemberId(Default::default())),
         token_expires: Timestamp::from_millis(4_000_000_000_000),
+        recovery: Recovery::default(),
     })
 }

@@ -84,7 +84,7 @@ fn messages() -> Vec<(&'static str, Message)> {
             Entry::Left { number: 4 },
         ],
         cursors: vec![ScopeCursor { scope: "all".to_owned(), cursor: Cursor::at(3) }],
-        ..Page::default()
+        ..super::frames::empty_page()
     };
     let part = PageParts::new(&page).parts(1).next().expect("a page has a part");
     let goodbye =
@@ -126,6 +126,7 @@ fn hello() -> Hello {
         policy_version: 6,
         device: DeviceId([7; 16]),
         device_name: "a phone".to_owned(),
+        left: 0,
     }
 }
 
