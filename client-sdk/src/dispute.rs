@@ -56,6 +56,14 @@ pub struct DisputeReason {
     pub field: Option<String>,
 }
 
+impl DisputeReason {
+    /// Forgets which record it is about, and what of it.
+    pub(crate) fn forget(&mut self) {
+        (self.record, self.field) = (None, None);
+        self.text = "it was about a record that was erased since".to_owned();
+    }
+}
+
 /// What a batch tried to do to one record. Values are in their plain spelling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tried {

@@ -2,6 +2,7 @@
 
 mod device;
 mod endpoint;
+mod erase;
 mod handle;
 mod link;
 mod run;
@@ -16,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 pub use endpoint::BadServer;
+pub use erase::EraseError;
 pub use handle::SyncHandle;
 pub(crate) use slot::SyncSlot;
 
@@ -151,14 +153,14 @@ impl Client {
         };
         let endpoint = Endpoint::new(server, &config.extra_roots)?;
         let slot = self.sync();
-        let (occupied, nudges) = SyncSlot::occupy(slot).ok_or(StartError::AlreadyRunning)?;
+        let (occupied, orders) = SyncSlot::occupy(slot).ok_or(StartError::AlreadyRunning)?;
         let (stop, stopped) = oneshot::channel();
         let wiring = Wiring {
             endpoint,
             tokens: Arc::clone(tokens),
             clock: Arc::clone(&config.clock),
             edits: self.watch(),
-            nudges,
+            orders,
             stop: stopped,
             occupied,
         };

@@ -11,6 +11,7 @@ mod backoff;
 mod device;
 mod effect;
 mod ending;
+mod erasing;
 mod giving;
 mod host;
 mod input;
@@ -30,11 +31,13 @@ use rand::RngCore;
 pub use crate::store::relay::RelayStep;
 pub(crate) use device::{Counts, Device};
 pub use effect::{Effect, Outward, StatusChange, StoreWork};
+pub use erasing::EraseFailure;
 pub use host::SyncLoop;
 pub use input::{ConnectFailure, ConnectionId, Input, Nudge, StoreFailure, TokenFailure};
 
 use crate::status::SyncPhase;
 use ending::Ending;
+use erasing::Erasing;
 use jobs::{Job, Jobs};
 use live::Live;
 use phase::{Phase, Pulse, Said, Symptom, Wish};
@@ -58,6 +61,7 @@ pub struct Engine {
     wake_at: Option<u64>,
     /// Whether something was stored since all was last seen to be synced.
     news: News,
+    erasing: Erasing,
 }
 
 /// What has been done since the engine was made.
@@ -119,6 +123,7 @@ impl Engine {
             shown: SyncPhase::Stopped,
             wake_at: None,
             news: News::None,
+            erasing: Erasing::default(),
         }
     }
 
@@ -171,6 +176,7 @@ impl Engine {
                 }
             }
             Input::Nudge(nudge) => self.nudged(turn, nudge),
+            Input::Erase { request, record } => self.erase(turn, request, record),
             Input::TokenReady(token) => self.token_ready(turn, token),
             Input::Connected(connection) => self.connected(turn, connection),
             Input::ConnectFailed(connection, failure) => {
@@ -226,14 +232,6 @@ impl Engine {
         }
     }
 
-    fn replica_renewed(&mut self, turn: &mut Turn<'_>) {
-        let job = self.jobs.answered(|job| matches!(job, Job::Renewal));
-        if let (Some(_), Phase::Renewing) = (job, &self.phase) {
-            let until = turn.now + backoff::delay_ms(self.attempt, None, turn.rng);
-            self.phase = Phase::Waiting { until, wish: Wish::Ours };
-        }
-    }
-
     fn store_failed(&mut self, turn: &mut Turn<'_>, failure: StoreFailure) {
         let Some(job) = self.jobs.answered(|_| true) else { return };
         if job == Job::Renewal {
@@ -263,6 +261,7 @@ impl Engine {
             }
             turn.effects.push(Effect::Store(work));
         }
+        self.settle_erasures(turn);
         let shown = self.phase.shown();
         if shown != self.shown {
             self.shown = shown;
@@ -388,6 +387,7 @@ impl Engine {
                 token.taken(turn.now, expires);
                 Ok(())
             }
+            (Message::Erasure(erasure), Phase::Live { .. }) => self.erasure_answered(turn, erasure),
             (unexpected, _) => Err(format!("the server may not send {} now", unexpected.name())),
         };
         if let Err(text) = result {

@@ -78,7 +78,7 @@ pub use crdt_core::policy::{Action, Denial, Why};
 pub use crdt_core::record::{Money, Value};
 pub use crdt_core::time::Timestamp;
 pub use dispute::{Dispute, DisputeKind, DisputeReason, Tried};
-pub use driver::{BadServer, StartError, SyncHandle, SyncReport};
+pub use driver::{BadServer, EraseError, StartError, SyncHandle, SyncReport};
 pub use edits::Edits;
 pub use error::{EditError, QueryError, StoreError};
 pub use notify::{Changes, Subscription};

@@ -21,13 +21,19 @@ pub struct Changes {
     pub more: bool,
     /// Whether some of it was written on this device, so that there is something to send.
     pub local: bool,
+    /// Records that were erased for good: what the app keeps of them elsewhere has to go, too. All of them.
+    pub erased: BTreeSet<RecordId>,
 }
 
 impl Changes {
     /// Whether nothing changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tables.is_empty() && self.records.is_empty() && !self.more && !self.local
+        self.tables.is_empty()
+            && self.records.is_empty()
+            && !self.more
+            && !self.local
+            && self.erased.is_empty()
     }
 
     pub(crate) fn table(&mut self, name: &str) {
@@ -45,6 +51,10 @@ impl Changes {
         }
     }
 
+    pub(crate) fn erased(&mut self, id: RecordId) {
+        self.erased.insert(id);
+    }
+
     fn merge(&mut self, other: &Self) {
         self.tables.extend(other.tables.iter().cloned());
         for id in &other.records {
@@ -56,6 +66,7 @@ impl Changes {
         }
         self.more |= other.more;
         self.local |= other.local;
+        self.erased.extend(&other.erased);
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod accounting;
 pub(crate) mod conflict;
 pub(crate) mod dispute;
 pub(crate) mod document;
+pub(crate) mod erase;
 pub(crate) mod export;
 mod fault;
 pub(crate) mod fold;

@@ -235,7 +235,7 @@ fn accepted(position: u64, batch: &Batch) -> Receipt {
         Some(AcceptedDocument { id: identity.id.clone(), number: position * 100 + place })
     });
     let outcome = Outcome::Accepted { position, documents: documents.collect() };
-    Receipt { number: position, batch: batch.id, outcome, policy_version: 1 }
+    Receipt { number: position, batch: batch.id, outcome, policy_version: 1, erased: Vec::new() }
 }
 
 fn welcome(head: u64) -> Welcome {

@@ -94,6 +94,11 @@ bytes_id!(
     Epoch, 16, "an epoch"
 );
 bytes_id!(
+    /// What tells a record to those who have it, and nothing to others: of erased records a device that never
+    /// saw them learns nothing, not even when they were made.
+    RecordMark, 16, "a record's mark"
+);
+bytes_id!(
     /// SHA-256 of a change, Automerge's own.
     ChangeHash, 32, "a change hash"
 );
@@ -210,6 +215,17 @@ impl RecordId {
     pub fn new(now: crate::time::Timestamp, random: [u8; 10]) -> Self {
         let millis = u64::try_from(now.as_millis()).unwrap_or(0);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+
+    /// Its mark: the first 16 bytes of SHA-256("fieldbook record" ‖ id).
+    #[must_use]
+    pub fn mark(&self) -> RecordMark {
+        let mut hasher = Sha256::new();
+        hasher.update(b"fieldbook record");
+        hasher.update(self.as_bytes());
+        let mut mark = [0; 16];
+        mark.copy_from_slice(&hasher.finalize()[..16]);
+        RecordMark(mark)
     }
 }
 

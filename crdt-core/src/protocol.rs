@@ -5,6 +5,7 @@
 
 mod batch;
 mod bounds;
+mod erase;
 mod frame;
 mod handshake;
 mod lineage;
@@ -16,6 +17,7 @@ mod table;
 mod wire;
 
 pub use batch::{Batch, Dependencies, DocumentChanges, DocumentRef, Identity, SentChange};
+pub use erase::{EraseRecord, Erasure};
 pub use frame::{FrameError, decode_frame, encode_frame};
 pub use handshake::{Cursor, Hello, PeerLimits, Recovery, ScopeCursor, Welcome};
 pub use lineage::{Ended, Parting};

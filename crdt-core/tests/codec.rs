@@ -49,7 +49,12 @@ fn body_of(frame: &[u8]) -> Vec<u8> {
 
 /// A protobuf field with a length.
 fn bytes_field(tag: u8, payload: &[u8]) -> Vec<u8> {
-    let mut field = vec![tag << 3 | 2];
+    // From tag 16 on a key takes two bytes.
+    let key = u16::from(tag) << 3 | 2;
+    let mut field = match u8::try_from(key).ok().filter(|key| *key < 0x80) {
+        Some(key) => vec![key],
+        None => vec![key as u8 | 0x80, (key >> 7) as u8],
+    };
     let mut length = payload.len();
     while length >= 0x80 {
         field.push(length as u8 | 0x80);
@@ -99,7 +104,10 @@ proptest! {
     #[test]
     fn fields_of_a_newer_version_are_skipped(message in message()) {
         let body = body_of(&encode_frame(&message));
-        let kind = body[0] >> 3;
+        let kind = match body[0] < 0x80 {
+            true => body[0] >> 3,
+            false => (body[0] & 0x7f) >> 3 | body[1] << 4,
+        };
         // Tag 31 with a length, tag 30 as a varint, tag 29 as eight bytes: no message has them.
         let unknown =
             [&[0xfa, 0x01, 3, b'n', b'e', b'w', 0xf0, 0x01, 7, 0xe9, 0x01][..], &[1; 8]].concat();
@@ -191,8 +199,10 @@ fn changes_of_a_history_come_back_from_the_wire_with_their_dependencies() {
 
 /// What stands inside the one field of an envelope.
 fn message_inside(body: &[u8]) -> &[u8] {
-    let length = body[1..].iter().position(|byte| *byte < 0x80).unwrap();
-    &body[length + 2..]
+    // Behind the key and the length.
+    let mut ends = body.iter().enumerate().filter(|(_, byte)| **byte < 0x80);
+    let (end, _) = ends.nth(1).unwrap();
+    &body[end + 1..]
 }
 
 fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
@@ -213,7 +223,7 @@ fn a_frame_says_what_is_wrong_with_it() {
     assert_eq!(decode_frame(&[2]), Err(FrameError::UnknownFormat(2)));
     assert_eq!(decode_frame(&[255, 1, 2]), Err(FrameError::UnknownFormat(255)));
     assert_eq!(decode_frame(&[0]), Err(FrameError::UnknownMessage));
-    assert_eq!(decode_frame(&plain(&bytes_field(15, b"new"))), Err(FrameError::UnknownMessage));
+    assert_eq!(decode_frame(&plain(&bytes_field(90, b"new"))), Err(FrameError::UnknownMessage));
     let limit = limits::FRAME_BYTES_MAX;
     let large = vec![0; limit + 1];
     let got = large.len() as u64;

@@ -2,15 +2,16 @@
 //! `golden/` serve clients in other languages as well.
 
 use crdt_core::id::{
-    ActorId, BatchId, ChangeHash, DeviceId, DocumentId, Epoch, Lease, MemberId, RecordId, ReplicaId,
+    ActorId, BatchId, ChangeHash, DeviceId, DocumentId, Epoch, Lease, MemberId, RecordId,
+    RecordMark, ReplicaId,
 };
 use crdt_core::policy::Standing;
 use crdt_core::protocol::{
     AcceptedDocument, Ack, AuthorName, Batch, Compare, Compared, Cursor, Dependencies,
-    DocumentChanges, DocumentRef, Ended, Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Lack,
-    Lacking, Message, NewToken, Outcome, Page, PagePart, PageParts, PeerLimits, Push, Receipt,
-    Refusal, Relay, Relayed, ScopeCursor, SentChange, Staged, TokenTaken, Welcome, decode_frame,
-    encode_frame,
+    DocumentChanges, DocumentRef, Ended, Entry, EraseRecord, Erasure, Fetch, Goodbye, GoodbyeCode,
+    Hello, Identity, Lack, Lacking, Message, NewToken, Outcome, Page, PagePart, PageParts,
+    PeerLimits, Push, Receipt, Refusal, Relay, Relayed, ScopeCursor, SentChange, Staged,
+    TokenTaken, Welcome, decode_frame, encode_frame,
 };
 use crdt_core::record::{
     Action, Author, Cells, Change, Edit, EncodedChange, Op, OpId, Reach, Scalar, SeedKind, seed,
@@ -103,6 +104,7 @@ fn receipts() -> Vec<Receipt> {
         batch: BatchId([number as u8; 16]),
         outcome,
         policy_version: 6,
+        erased: Vec::new(),
     };
     vec![
         receipt(1, Outcome::Accepted { position: 9, documents: documents.clone() }),
@@ -158,7 +160,7 @@ fn page() -> Page {
             Entry::Changes { number: 7, identity: None, changes },
             Entry::Document { number: 8, identity, snapshot, changes: Vec::new() },
             Entry::Left { number: 9 },
-            Entry::Erased { record: record() },
+            Entry::Erased { mark: RecordMark(*record().as_bytes()) },
         ],
         authors: vec![AuthorName {
             replica: ReplicaId([0xA1; 12]),
@@ -332,6 +334,31 @@ fn what_follows_a_restore_is_written_as_it_always_was() {
     assert_message("relay", Message::Relay(relay));
     let relayed = Relayed { taken: 2, held: 1, parked: 300, refused: 4 };
     assert_message("relayed", Message::Relayed(relayed));
+}
+
+#[test]
+fn erasures_are_asked_for_and_answered_as_they_always_were() {
+    let erase = EraseRecord { request: 3, record: record() };
+    assert_message("erase", Message::Erase(erase));
+    let done = Erasure { request: 3, outcome: Ok(300) };
+    assert_message("erasure", Message::Erasure(done));
+    let refusal = Refusal {
+        code: "forbidden".to_owned(),
+        text: "the policy does not allow it".to_owned(),
+        document: Some(DocumentId::main(record())),
+        field: None,
+        rule: Some("role `rep` of policy 6".to_owned()),
+    };
+    let refused = Erasure { request: 4, outcome: Err(refusal) };
+    assert_message("erasure-refused", Message::Erasure(refused));
+    let receipt = Receipt { erased: vec![record(), record()], ..receipts().remove(0) };
+    assert_message("receipts-erased", Message::Receipts(vec![receipt]));
+}
+
+#[test]
+fn a_mark_is_what_it_always_was_and_tells_nothing_of_its_record() {
+    assert_golden("record-mark", record().mark().as_bytes());
+    assert_ne!(record().mark(), RecordId::new(TIME, [8; 10]).mark());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod backup;
 pub mod channel;
+mod erasure;
 mod error;
 mod perform;
 pub mod recovery;
@@ -30,6 +31,7 @@ use crate::store::{self, StoreError};
 use crate::workspace::Workspace;
 use crate::workspaces::{Mark, Workspaces};
 
+pub use erasure::{CertificateLines, ErasedLine, ErasedOnLine, HoldingsLines, SectionLine};
 pub use error::{AdminError, Fault, FaultCode, with_causes};
 pub use perform::perform;
 pub use request::{

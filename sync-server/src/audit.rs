@@ -260,6 +260,11 @@ pub enum Act {
         /// Whose.
         member: MemberId,
     },
+    /// A record was erased for good.
+    RecordErased {
+        /// Which.
+        record: RecordId,
+    },
 }
 
 impl Act {
@@ -277,6 +282,7 @@ impl Act {
             Self::Restored { .. } => "restored",
             Self::PasswordSet { .. } => "password_set",
             Self::TokensRevoked { .. } => "tokens_revoked",
+            Self::RecordErased { .. } => "record_erased",
         }
     }
 }

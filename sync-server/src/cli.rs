@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod device;
+mod erase;
 mod explain;
 mod failure;
 mod member;
@@ -136,6 +137,27 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Erase a record for good: its history, its search words, on the server and on every device
+    Erase {
+        #[command(flatten)]
+        target: Target,
+        /// The record's id
+        record: RecordId,
+        /// Do it; without this, say what would be erased
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show the certificate of an erasure: what was erased where, and which devices have confirmed
+    Erasure {
+        #[command(flatten)]
+        target: Target,
+        /// The record's id
+        record: RecordId,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Verify, read and anchor the record of who did what
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -168,6 +190,12 @@ pub(crate) fn run(place: Place, command: Command) -> Result<(), Failure> {
         Command::Recovery { target, close, output } => {
             backup::recovery(&load(place, None)?, &target, close, output)
         }
+        Command::Erase { target, record, yes, output } => {
+            erase::erase(&load(place, None)?, &target, record, yes, output)
+        }
+        Command::Erasure { target, record, output } => {
+            erase::certificate(&load(place, None)?, &target, record, output)
+        }
         Command::Audit(command) => audit::run(&load(place, None)?, command),
         Command::Token(command) => token::run(&load(place, None)?, &command),
     }
@@ -197,6 +225,8 @@ fn unexpected(reply: &AdminReply) -> Failure {
         AdminReply::Added { .. } => "added",
         AdminReply::Members(_) => "members",
         AdminReply::Devices(_) => "devices",
+        AdminReply::Holdings(_) => "holdings",
+        AdminReply::Erasure(_) => "erasure",
         AdminReply::Policy { .. } => "policy",
         AdminReply::Explanation(_) => "explanation",
         AdminReply::Simulation(_) => "simulation",

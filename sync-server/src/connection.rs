@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crdt_core::id::{DeviceId, Lease, MemberId};
-use crdt_core::protocol::{Goodbye, GoodbyeCode, Hello, PageParts};
+use crdt_core::protocol::{EraseRecord, Goodbye, GoodbyeCode, Hello};
 use crdt_core::time::Timestamp;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rand::RngCore as _;
@@ -18,7 +18,7 @@ use crate::clock;
 use crate::http::{self, WebSocket};
 use crate::identity::Verifier;
 use crate::quotas::{Asked, MemberSocket, Quotas};
-use crate::session::{Bounds, Effect, Greeted, Input, Renewed, Session};
+use crate::session::{Bounds, BuiltPage, Effect, Greeted, Input, Renewed, Session};
 use crate::store::{self, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::token::{Principal, TokenError};
@@ -59,7 +59,7 @@ pub struct Shared {
 }
 
 /// A page build: the feed goes in and comes back.
-type Build = tokio::task::JoinHandle<(Feed, Result<Option<PageParts>, StoreError>)>;
+type Build = tokio::task::JoinHandle<(Feed, Result<Option<BuiltPage>, StoreError>)>;
 
 struct Connection {
     shared: Arc<Shared>,
@@ -161,6 +161,11 @@ impl Connection {
             Effect::Relay(relay) => self.relay(relay).await.err().map(Input::End),
             Effect::Submit(batches) => self.submit(batches).await.err().map(Input::End),
             Effect::Acknowledge(receipt) => self.acknowledge(receipt).await.err().map(Input::End),
+            Effect::ConfirmErasures(up_to) => match &self.place {
+                Some(place) => place.seat.confirm_erasures(up_to).await.err().map(Input::End),
+                None => None,
+            },
+            Effect::Erase(asked) => self.erase(asked).await,
             Effect::BuildPage { flush } => {
                 self.build(move |feed, tx| feed.next_page(tx, flush));
                 None
@@ -185,6 +190,22 @@ impl Connection {
                 None
             }
         }
+    }
+
+    /// Erases a record for the session's member, and says what became of it.
+    async fn erase(&mut self, asked: EraseRecord) -> Option<Input> {
+        if let Err(goodbye) = self.ask(Asked::Requests(1)) {
+            return Some(Input::End(goodbye));
+        }
+        let answer = self.place.as_ref()?.seat.erase(asked).await;
+        Some(match answer {
+            Ok(Ok(erasure)) => Input::Erased(erasure),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a record could not be erased");
+                Input::End(goodbye(GoodbyeCode::Internal, "the record could not be erased"))
+            }
+            Err(goodbye) => Input::End(goodbye),
+        })
     }
 
     /// Who the bearer of a token is, on this device.
@@ -295,7 +316,8 @@ impl Connection {
                 current = feed.clone();
                 work(&mut current, tx)
             });
-            (current, page.map(|page| page.map(|page| PageParts::new(&page))))
+            let up_to = current.erased_up_to();
+            (current, page.map(|page| page.map(|page| BuiltPage::new(&page, up_to))))
         }));
     }
 
@@ -414,7 +436,7 @@ async fn next_input(place: &mut Option<Place>) -> Input {
 async fn built(
     feed: &mut Option<Feed>,
     build: &mut Option<Build>,
-) -> Result<Option<PageParts>, StoreError> {
+) -> Result<Option<BuiltPage>, StoreError> {
     let Some(running) = build else { return std::future::pending().await };
     let done = running.await;
     *build = None;

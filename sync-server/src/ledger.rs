@@ -193,6 +193,14 @@ impl Ledger {
 }
 
 impl LedgerEntry {
+    /// When it was made.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Erased { at, .. } | Self::Revoked { at, .. } => *at,
+        }
+    }
+
     /// What it is about: kind and id.
     fn subject(&self) -> Subject {
         match self {

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{
-    Ack, Batch, Compare, FrameError, Goodbye, GoodbyeCode, Hello, Lacking, Message, NewToken,
-    PageParts, PeerLimits, Receipt, Relay, Relayed, TokenTaken, Welcome, decode_frame,
-    encode_frame,
+    Ack, Batch, Compare, Entry, EraseRecord, Erasure, FrameError, Goodbye, GoodbyeCode, Hello,
+    Lacking, Message, NewToken, Page, PageParts, PeerLimits, Receipt, Relay, Relayed, TokenTaken,
+    Welcome, decode_frame, encode_frame,
 };
 use crdt_core::time::Timestamp;
 
@@ -32,11 +32,32 @@ pub enum Input {
     /// The log has grown.
     HeadMoved,
     /// A page was built, or there was nothing to send.
-    PageBuilt(Option<PageParts>),
+    PageBuilt(Option<BuiltPage>),
+    /// A record was erased, or was not.
+    Erased(Erasure),
     /// Time has passed.
     Tick,
     /// The connection must end.
     End(Goodbye),
+}
+
+/// A page that was built, encoded.
+#[derive(Debug)]
+pub struct BuiltPage {
+    parts: PageParts,
+    /// The device knows of everything erased up to here once the page is stored; nothing when the page tells
+    /// of no erasure.
+    erased_up_to: Option<u64>,
+}
+
+impl BuiltPage {
+    /// Encodes a page; `erased_up_to` is how far its feed has told of erasures.
+    #[must_use]
+    pub fn new(page: &Page, erased_up_to: u64) -> Self {
+        let tells = page.entries.iter().any(|entry| matches!(entry, Entry::Erased { .. }));
+        let erased_up_to = tells.then_some(erased_up_to);
+        Self { parts: PageParts::new(page), erased_up_to }
+    }
 }
 
 /// A handshake that was judged good.
@@ -72,6 +93,10 @@ pub enum Effect {
     Relay(Relay),
     /// The device has stored its receipts up to here.
     Acknowledge(u64),
+    /// The device has removed what was erased up to here.
+    ConfirmErasures(u64),
+    /// Erase a record, if the member may; then feed [`Input::Erased`].
+    Erase(EraseRecord),
     /// Build the next page, then feed [`Input::PageBuilt`]. Without `flush` one without entries is left out.
     BuildPage {
         /// Whether cursors alone are worth a page.
@@ -130,6 +155,10 @@ struct Live {
     /// Cursors may have moved without a page that says so.
     unsaid: bool,
     wanted: VecDeque<u64>,
+    /// Pages that tell of erasures and are not acknowledged, each with how far they tell.
+    erasures: VecDeque<(u64, u64)>,
+    /// Erasures that are asked for and not answered.
+    erasing: usize,
     expires_at: u64,
     /// A newer token is being judged.
     verifying: bool,
@@ -170,6 +199,7 @@ impl Session {
             Input::Relayed(relayed) => self.recovered(Message::Relayed(relayed)),
             Input::HeadMoved => self.build(Some(Due::Entries)),
             Input::PageBuilt(page) => self.page_built(page),
+            Input::Erased(erasure) => self.erased(erasure),
             Input::Tick => self.tick(now),
             Input::End(goodbye) => self.end(goodbye),
         }
@@ -222,6 +252,13 @@ impl Session {
                 let busy = std::mem::replace(&mut live.recovering, true);
                 self.recover(busy, Effect::Relay(relay))
             }
+            (Message::Erase(erase), Phase::Live(live)) => {
+                live.erasing += 1;
+                if live.erasing > ERASURES_IN_FLIGHT_MAX {
+                    return self.close(GoodbyeCode::Protocol, "more erasures at once than fit");
+                }
+                vec![Effect::Erase(erase)]
+            }
             (Message::Goodbye(goodbye), _) => {
                 self.phase = Phase::Closed;
                 vec![Effect::Close(goodbye)]
@@ -239,7 +276,9 @@ impl Session {
                 | Message::Compare(_)
                 | Message::Lacking(_)
                 | Message::Relay(_)
-                | Message::Relayed(_),
+                | Message::Relayed(_)
+                | Message::Erase(_)
+                | Message::Erasure(_),
                 _,
             ) => self.close(GoodbyeCode::Protocol, &format!("{name} is not expected here")),
         }
@@ -265,7 +304,14 @@ impl Session {
             return self.close(GoodbyeCode::Protocol, "acknowledged a page that was not sent");
         }
         live.acked_page = live.acked_page.max(ack.page);
-        let mut effects = live.acknowledge(ack.receipt);
+        let mut effects = Vec::new();
+        let mut told = None;
+        while let Some((_, up_to)) = live.erasures.front().filter(|(page, _)| *page <= ack.page) {
+            told = Some(*up_to);
+            live.erasures.pop_front();
+        }
+        effects.extend(told.map(Effect::ConfirmErasures));
+        effects.extend(live.acknowledge(ack.receipt));
         effects.extend(self.build(None));
         effects
     }
@@ -337,12 +383,19 @@ impl Session {
         vec![Effect::BuildPage { flush }]
     }
 
-    fn page_built(&mut self, page: Option<PageParts>) -> Vec<Effect> {
+    fn erased(&mut self, erasure: Erasure) -> Vec<Effect> {
+        let Phase::Live(live) = &mut self.phase else { return Vec::new() };
+        live.erasing = live.erasing.saturating_sub(1);
+        vec![Effect::Send(encode_frame(&Message::Erasure(erasure)))]
+    }
+
+    fn page_built(&mut self, page: Option<BuiltPage>) -> Vec<Effect> {
         let Phase::Live(live) = &mut self.phase else { return Vec::new() };
         let Some(built_for) = live.building.take() else { return Vec::new() };
         let Some(page) = page else { return self.build(None) };
         live.last_page += 1;
-        let parts = page.parts(live.last_page);
+        live.erasures.extend(page.erased_up_to.map(|up_to| (live.last_page, up_to)));
+        let parts = page.parts.parts(live.last_page);
         let mut effects: Vec<Effect> =
             parts.map(|part| Effect::Send(encode_frame(&Message::Page(part)))).collect();
         // There may be more behind a page; the build that finds nothing ends the chain.
@@ -387,6 +440,9 @@ impl Session {
         vec![Effect::Send(frame), Effect::Close(goodbye)]
     }
 }
+
+/// Erasures that one session may ask for before the first is answered: people ask for one at a time.
+const ERASURES_IN_FLIGHT_MAX: usize = 8;
 
 impl Live {
     /// Passes on which receipts are stored, unless that was said before: each time costs a transaction.

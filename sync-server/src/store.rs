@@ -5,6 +5,7 @@ pub mod access;
 pub mod accounts;
 pub mod audit;
 pub mod conformance;
+pub mod erasure;
 pub mod recovery;
 pub mod relay;
 pub mod scopes;
@@ -77,6 +78,21 @@ pub trait Store: Send + Sync {
         &self,
         work: &mut dyn FnMut(&mut dyn Write) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
+
+    /// Writes everything that is stored anew, without traces of what was deleted before. Takes as long as
+    /// that; writers wait.
+    ///
+    /// # Errors
+    /// The storage's fault; nothing that is stored has changed.
+    fn write_anew(&self) -> Result<(), StoreError>;
+
+    /// Empties what the storage keeps beside what is stored, such as a write-ahead log: after
+    /// [`Store::write_anew`], no file of it holds a byte of what was deleted before. Gives false when somebody
+    /// who reads an older state stands in the way; it is then tried again later.
+    ///
+    /// # Errors
+    /// The storage's fault; nothing that is stored has changed.
+    fn empty_log(&self) -> Result<bool, StoreError>;
 }
 
 /// Reads with a result; see [`Store::read`].
@@ -229,6 +245,7 @@ pub trait Read:
     access::ReadAccess
     + accounts::ReadAccounts
     + audit::ReadAudit
+    + erasure::ReadErasures
     + recovery::ReadRecovery
     + relay::ReadRelay
     + scopes::ReadScopes
@@ -275,13 +292,15 @@ pub trait Write:
     + access::WriteAccess
     + accounts::WriteAccounts
     + audit::WriteAudit
+    + erasure::WriteErasures
     + recovery::WriteRecovery
     + relay::WriteRelay
     + scopes::WriteScopes
 {
     /// Takes the next position for a batch. Positions have no gaps and commit in their order.
     fn append_batch(&mut self, batch: &BatchRow) -> Result<(), StoreError>;
-    /// Makes a document; its number is the next one.
+    /// Makes a document; its number is the next one. The number of an erased document never comes again: a
+    /// device that was away may still name it.
     fn create_document(&mut self, document: &DocumentRow) -> Result<u64, StoreError>;
     /// Puts new cells on a document.
     fn set_cells(&mut self, document: u64, cells: &[u8]) -> Result<(), StoreError>;

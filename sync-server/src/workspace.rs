@@ -8,6 +8,8 @@ mod dependencies;
 mod devices;
 mod directory;
 mod draft;
+mod erase;
+mod erased;
 mod explain;
 mod feed;
 mod fold;
@@ -37,10 +39,13 @@ use crate::store::access::MemberRow;
 use crate::store::{self, Store, StoreError};
 use budget::Budget;
 use directory::Directory;
+use erase::Traces;
+use erased::Erased;
 use judge::Rules;
 
 pub use devices::Device;
 pub use directory::SERVER;
+pub use erase::{Certificate, DeviceState, EraseError, Holdings, HoldingsOf, Scrubbing};
 pub use explain::{Explanation, Question};
 pub use feed::{Comparison, Feed, Stride};
 pub use fold::Folding;
@@ -71,6 +76,7 @@ pub struct Workspace {
     is_rescoping: bool,
     /// Nobody is served until the operator has spoken.
     is_halted: bool,
+    traces: Traces,
     aftermath: Aftermath,
 }
 
@@ -140,9 +146,9 @@ impl Workspace {
     /// # Errors
     /// When the storage fails, or its schema or policy does not parse.
     pub fn open(store: Arc<dyn Store>, limits: PeerLimits) -> Result<Self, OpenError> {
-        let (log, directory, is_rescoping, is_halted) = store::read(&*store, |tx| {
-            let is_rescoping = tx.next_rescope()?.is_some();
-            Ok((tx.log()?, Directory::load(tx)?, is_rescoping, tx.is_halted()?))
+        let (log, directory, erased, is_rescoping, is_halted) = store::read(&*store, |tx| {
+            let (is_rescoping, is_halted) = (tx.next_rescope()?.is_some(), tx.is_halted()?);
+            Ok((tx.log()?, Directory::load(tx)?, Erased::load(tx)?, is_rescoping, is_halted))
         })?;
         let schema = Schema::parse(&log.schema, "schema.toml").map_err(OpenError::Schema)?;
         let policy = match &log.policy {
@@ -156,7 +162,7 @@ impl Workspace {
         Ok(Self {
             store,
             ledger: None,
-            rules: Rules { schema: Arc::new(schema), policy, directory, server, poisoned },
+            rules: Rules { schema: Arc::new(schema), policy, directory, erased, server, poisoned },
             limits,
             slow_doors: Budget::new(limits::SLOW_DOORS_PER_MINUTE, 60_000),
             kept: Budget::new(kept::PER_HOUR_MAX, 3_600_000),
@@ -165,6 +171,7 @@ impl Workspace {
             fold_cursor: 0,
             is_rescoping,
             is_halted,
+            traces: Traces::InFile,
             aftermath: Aftermath::default(),
         })
     }
@@ -180,6 +187,7 @@ impl Workspace {
         rules.poisoned = std::mem::take(&mut self.rules.poisoned);
         (self.rules, self.is_rescoping, self.fold_cursor) = (rules, is_rescoping, fold_cursor);
         self.is_halted = is_halted;
+        self.traces = Traces::InFile;
         Ok(())
     }
 

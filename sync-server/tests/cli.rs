@@ -7,6 +7,8 @@ mod auditing;
 mod channel;
 #[path = "cli/devices.rs"]
 mod devices;
+#[path = "cli/erasing.rs"]
+mod erasing;
 #[path = "cli/members.rs"]
 mod members;
 #[path = "cli/operator.rs"]

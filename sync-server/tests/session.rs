@@ -4,15 +4,15 @@
 #[path = "support/shared.rs"]
 mod support;
 
-use crdt_core::id::{BatchId, Epoch, Lease, MemberId};
+use crdt_core::id::{BatchId, Epoch, Lease, MemberId, RecordId};
 use crdt_core::limits;
 use crdt_core::protocol::{
-    Ack, Batch, Fetch, Goodbye, GoodbyeCode, Message, NewToken, Outcome, Page, PageParts,
-    PeerLimits, Push, Receipt, TokenTaken, Welcome, decode_frame, encode_frame,
+    Ack, Batch, Entry, EraseRecord, Erasure, Fetch, Goodbye, GoodbyeCode, Message, NewToken,
+    Outcome, Page, PeerLimits, Push, Receipt, TokenTaken, Welcome, decode_frame, encode_frame,
 };
 use crdt_core::time::Timestamp;
 use proptest::prelude::*;
-use sync_server::session::{Bounds, Effect, Greeted, Input, Renewed, Session};
+use sync_server::session::{Bounds, BuiltPage, Effect, Greeted, Input, Renewed, Session};
 
 use support::device::Device;
 
@@ -71,6 +71,7 @@ fn receipts(count: u8) -> Input {
         batch: BatchId([n; 16]),
         outcome: Outcome::Refused { reasons: Vec::new() },
         policy_version: 0,
+        erased: Vec::new(),
     };
     Input::Receipts((0..count).map(receipt).collect())
 }
@@ -87,7 +88,7 @@ fn page() -> Input {
         head: 1,
         dropped: Vec::new(),
     };
-    Input::PageBuilt(Some(PageParts::new(&page)))
+    Input::PageBuilt(Some(BuiltPage::new(&page, 0)))
 }
 
 /// A session that has been greeted and whose first page had nothing to say.
@@ -328,6 +329,65 @@ fn a_device_that_never_acknowledges_gets_no_more_pages_than_it_has_credit_for() 
     assert!(matches!(effects[..], [Effect::BuildPage { .. }]), "credit comes back");
 }
 
+fn page_with_erasure(up_to: u64) -> Input {
+    let mark = RecordId::from_source_key("contact", "1").mark();
+    let page = Page {
+        cursors: Vec::new(),
+        entries: vec![Entry::Erased { mark }],
+        authors: Vec::new(),
+        head: 1,
+        dropped: Vec::new(),
+    };
+    Input::PageBuilt(Some(BuiltPage::new(&page, up_to)))
+}
+
+#[test]
+fn an_erasure_is_confirmed_once_its_page_is_acknowledged_and_not_before() {
+    let mut session = live();
+    for built in [page(), page_with_erasure(7), page_with_erasure(9)] {
+        drop(session.handle(1, Input::HeadMoved));
+        drop(session.handle(1, built));
+    }
+    let confirmed = |effects: Vec<Effect>| {
+        let told = effects.into_iter().filter_map(|effect| match effect {
+            Effect::ConfirmErasures(up_to) => Some(up_to),
+            _ => None,
+        });
+        told.collect::<Vec<u64>>()
+    };
+    assert_eq!(confirmed(session.handle(2, ack(1))), [0_u64; 0], "that page told of none");
+    assert_eq!(confirmed(session.handle(2, ack(2))), [7]);
+    assert_eq!(confirmed(session.handle(2, ack(2))), [0_u64; 0]);
+    assert_eq!(confirmed(session.handle(2, ack(3))), [9]);
+}
+
+#[test]
+fn an_erasure_is_handed_on_and_answered_and_not_too_many_at_once() {
+    let record = RecordId::from_source_key("contact", "1");
+    let erase = |request| frame(&Message::Erase(EraseRecord { request, record }));
+    let mut session = live();
+    let effects = session.handle(1, erase(5));
+    let [Effect::Erase(asked)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(*asked, EraseRecord { request: 5, record });
+    let answer = Erasure { request: 5, outcome: Ok(3) };
+    let effects = session.handle(1, Input::Erased(answer.clone()));
+    let [Effect::Send(sent)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(decode_frame(sent), Ok(Message::Erasure(answer)));
+
+    let mut closing = (0..100).map(|request| session.handle(2, erase(request)));
+    let closing = closing.find(|effects| !matches!(effects[..], [Effect::Erase(_)]));
+    assert_closes(&session, &closing.expect("there is a bound"), GoodbyeCode::Protocol);
+
+    // Before the handshake, and from the wrong side.
+    let mut session = Session::new(BOUNDS, 0);
+    let effects = session.handle(1, erase(1));
+    assert_closes(&session, &effects, GoodbyeCode::Protocol);
+    let mut session = live();
+    let answer = Message::Erasure(Erasure { request: 1, outcome: Ok(1) });
+    let effects = session.handle(1, frame(&answer));
+    assert_closes(&session, &effects, GoodbyeCode::Protocol);
+}
+
 #[test]
 fn what_is_fetched_comes_first_and_is_bounded() {
     let mut session = live();
@@ -412,6 +472,8 @@ proptest! {
                     | Effect::Compare(_)
                     | Effect::Relay(_)
                     | Effect::Acknowledge(_)
+                    | Effect::ConfirmErasures(_)
+                    | Effect::Erase(_)
                     | Effect::BuildPage { .. }
                     | Effect::BuildWhole(_) => {}
                 }

@@ -112,7 +112,7 @@ impl Client {
     pub(super) fn purge(&self, occasion: Occasion) -> Result<(), StoreError> {
         let Some(due) = self.read(purge::read)? else { return Ok(()) };
         let small = self.read(purge::file_bytes)? <= purge::SMALL_BYTES_MAX;
-        let anew = small || due.scope_lost || occasion == Occasion::Idle;
+        let anew = small || due.scope_lost || due.erased || occasion == Occasion::Idle;
         if !anew && !due.log {
             return Ok(());
         }

@@ -120,6 +120,7 @@ impl Client {
             Ok(applied)
         })?;
         self.inner.contact.hear(server, moment.monotonic_ms, moment.boot);
+        self.purge_erased(&welcome.receipts);
         self.refresh_access()?;
         Ok(applied)
     }
@@ -145,10 +146,20 @@ impl Client {
         in_flight: &BTreeSet<BatchId>,
     ) -> Result<ReceiptsApplied, StoreError> {
         let wall = self.inner.config.clock.wall();
-        self.write(Durability::Full, |session| {
+        let applied = self.write(Durability::Full, |session| {
             let now = wall.plus_millis(session.state.meta.offset());
             purge::watch(session, |session| receipts::apply(session, receipts, in_flight, now))
-        })
+        })?;
+        self.purge_erased(receipts);
+        Ok(applied)
+    }
+
+    /// Removes from the file what is left of records that answers to batches say were erased.
+    fn purge_erased(&self, receipts: &[Receipt]) {
+        if receipts.iter().any(|receipt| !receipt.erased.is_empty()) {
+            // The receipts are stored; what cannot be removed now is due until it is.
+            let _due = self.purge(Occasion::Page);
+        }
     }
 
     /// Stores a page with its cursors. When it is the last one for now, what left the device with it or

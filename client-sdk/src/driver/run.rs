@@ -1,5 +1,6 @@
 //! The loop between engine and world: waits for whatever happens first, lets the engine decide, acts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::endpoint::{Endpoint, Socket};
+use super::erase::Errand;
 use super::link::{Link, Stuck};
-use super::slot::Occupied;
+use super::slot::{Occupied, Orders};
 use crate::clock::Clock;
 use crate::config::{TokenProvider, TokenProviderError, TokenReason};
-use crate::engine::{ConnectFailure, ConnectionId, Input, Nudge, Outward, SyncLoop, TokenFailure};
+use crate::engine::{
+    ConnectFailure, ConnectionId, EraseFailure, Input, Nudge, Outward, SyncLoop, TokenFailure,
+};
 use crate::notify::Subscription;
 
 /// What a sync runs with.
@@ -24,7 +28,7 @@ pub(super) struct Wiring {
     /// Says when there is something new to send, and when the client is closed.
     pub(super) edits: Subscription,
     /// What the app says.
-    pub(super) nudges: mpsc::Receiver<Nudge>,
+    pub(super) orders: Orders,
     /// Resolves, or is dropped, when sync is no longer wanted.
     pub(super) stop: oneshot::Receiver<()>,
     /// Held until nothing of the sync is left.
@@ -33,8 +37,8 @@ pub(super) struct Wiring {
 
 /// Runs until it is told to stop or the client is closed.
 pub(super) async fn run(mut sync: SyncLoop, wiring: Wiring) {
-    let Wiring { endpoint, tokens, clock, edits, nudges, stop, occupied } = wiring;
-    let signals = Signals { edits, nudges, stop };
+    let Wiring { endpoint, tokens, clock, edits, orders, stop, occupied } = wiring;
+    let signals = Signals { edits, orders, stop };
     let mut world = World::new(endpoint, tokens, Arc::clone(&clock), signals);
     let mut inputs = vec![Input::Start];
     loop {
@@ -68,7 +72,7 @@ pub(super) async fn run(mut sync: SyncLoop, wiring: Wiring) {
 /// What comes from the app.
 struct Signals {
     edits: Subscription,
-    nudges: mpsc::Receiver<Nudge>,
+    orders: Orders,
     stop: oneshot::Receiver<()>,
 }
 
@@ -86,6 +90,9 @@ struct World {
     wake_at: Option<u64>,
     /// What could not be sent is noticed at the next step.
     stuck: Option<ConnectionId>,
+    /// Who waits for the answer to an erasure, by the number of the request.
+    erasing: BTreeMap<u64, oneshot::Sender<Result<u64, EraseFailure>>>,
+    last_request: u64,
     /// Connections that are saying goodbye.
     leaving: JoinSet<()>,
 }
@@ -116,6 +123,8 @@ impl World {
             events_sender,
             wake_at: None,
             stuck: None,
+            erasing: BTreeMap::new(),
+            last_request: 0,
             leaving: JoinSet::new(),
         }
     }
@@ -135,6 +144,12 @@ impl World {
                 self.hang_up(goodbye);
             }
             Outward::WakeAt(at) => self.wake_at = Some(at),
+            Outward::ErasureAnswered { request, answer } => {
+                if let Some(reply) = self.erasing.remove(&request) {
+                    // Who asked may have gone.
+                    let _ = reply.send(answer);
+                }
+            }
         }
     }
 
@@ -176,7 +191,7 @@ impl World {
 
     /// One thing that happens; nothing when it does not concern the engine.
     async fn happens(&mut self) -> Option<Input> {
-        let Signals { edits, nudges, stop } = &mut self.signals;
+        let Signals { edits, orders, stop } = &mut self.signals;
         let alarm = self.wake_at.map(|at| at.saturating_sub(self.clock.monotonic_ms()));
         tokio::select! {
             biased;
@@ -197,7 +212,8 @@ impl World {
                     Err(failure) => Input::ConnectFailed(id, failure),
                 })
             }
-            Some(nudge) = nudges.recv() => Some(Input::Nudge(nudge)),
+            Some(nudge) = orders.nudges.recv() => Some(Input::Nudge(nudge)),
+            Some(errand) = orders.errands.recv() => Some(self.erase(errand)),
             changes = edits.next() => match changes {
                 None => Some(Input::Stop),
                 Some(changes) => changes.local.then_some(Input::Nudge(Nudge::Edited)),
@@ -209,6 +225,12 @@ impl World {
             Some(_) = self.leaving.join_next() => None,
             Some(event) = self.events.recv() => Some(event),
         }
+    }
+
+    fn erase(&mut self, errand: Errand) -> Input {
+        self.last_request += 1;
+        self.erasing.insert(self.last_request, errand.reply);
+        Input::Erase { request: self.last_request, record: errand.record }
     }
 
     /// Ends what is left, within the time that a goodbye may take.

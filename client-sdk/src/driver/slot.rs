@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::erase::{EraseError, Errand};
 use crate::engine::{Nudge, Progress};
 use crate::status::{SyncPhase, SyncStatus};
 
@@ -20,6 +21,7 @@ pub(crate) struct SyncSlot {
 #[derive(Debug, Default)]
 struct Work {
     nudges: Option<mpsc::Sender<Nudge>>,
+    errands: Option<mpsc::Sender<Errand>>,
     outcome: Outcome,
 }
 
@@ -57,16 +59,27 @@ impl SyncSlot {
         }
     }
 
+    /// Sends the sync that runs on an errand.
+    pub(super) fn send(&self, errand: Errand) -> Result<(), EraseError> {
+        let errands = self.work().errands.clone().ok_or(EraseError::Offline)?;
+        errands.try_send(errand).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => EraseError::Busy,
+            mpsc::error::TrySendError::Closed(_) => EraseError::Offline,
+        })
+    }
+
     /// Takes the only place; nothing when it is taken.
-    pub(super) fn occupy(slot: &Arc<Self>) -> Option<(Occupied, mpsc::Receiver<Nudge>)> {
+    pub(super) fn occupy(slot: &Arc<Self>) -> Option<(Occupied, Orders)> {
         let mut work = slot.work();
         if work.nudges.is_some() {
             return None;
         }
-        let (sender, nudges) = mpsc::channel(NUDGES_MAX);
-        *work = Work { nudges: Some(sender), outcome: Outcome::default() };
+        let (nudger, nudges) = mpsc::channel(NUDGES_MAX);
+        let (errander, errands) = mpsc::channel(ERRANDS_MAX);
+        let (nudger, errander) = (Some(nudger), Some(errander));
+        *work = Work { nudges: nudger, errands: errander, outcome: Outcome::default() };
         drop(work);
-        Some((Occupied(Arc::clone(slot)), nudges))
+        Some((Occupied(Arc::clone(slot)), Orders { nudges, errands }))
     }
 
     /// Tells those who wait how far sync has come.
@@ -100,12 +113,22 @@ impl SyncSlot {
     }
 }
 
+/// What the app says to the sync that runs.
+#[derive(Debug)]
+pub(super) struct Orders {
+    pub(super) nudges: mpsc::Receiver<Nudge>,
+    pub(super) errands: mpsc::Receiver<Errand>,
+}
+
 /// The place is taken, until this is dropped.
 pub(super) struct Occupied(Arc<SyncSlot>);
 
 impl Drop for Occupied {
     fn drop(&mut self) {
-        self.0.work().nudges = None;
+        {
+            let mut work = self.0.work();
+            (work.nudges, work.errands) = (None, None);
+        }
         // That the device was revoked is the last word about it.
         let revoked = self.0.status.borrow().phase == SyncPhase::Revoked;
         let phase = if revoked { SyncPhase::Revoked } else { SyncPhase::Stopped };
@@ -121,6 +144,8 @@ impl Drop for Occupied {
 
 /// Nudges that wait; more of them would say nothing new.
 const NUDGES_MAX: usize = 8;
+/// Errands that wait; people ask for one at a time.
+const ERRANDS_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -141,9 +166,22 @@ mod tests {
     fn nudges_without_a_sync_and_beyond_what_it_takes_are_no_fault() {
         let slot = Arc::<SyncSlot>::default();
         slot.nudge(Nudge::Asked);
-        let (_occupied, mut nudges) = SyncSlot::occupy(&slot).unwrap();
+        let (_occupied, mut orders) = SyncSlot::occupy(&slot).unwrap();
         (0..100).for_each(|_| slot.nudge(Nudge::Asked));
-        assert_eq!(nudges.try_recv(), Ok(Nudge::Asked));
+        assert_eq!(orders.nudges.try_recv(), Ok(Nudge::Asked));
+    }
+
+    #[test]
+    fn an_errand_without_a_sync_is_refused_and_one_too_many_says_so() {
+        let slot = Arc::<SyncSlot>::default();
+        let record = crdt_core::id::RecordId::from_source_key("contact", "1");
+        let errand = || Errand { record, reply: tokio::sync::oneshot::channel().0 };
+        assert!(matches!(slot.send(errand()), Err(EraseError::Offline)));
+        let (occupied, orders) = SyncSlot::occupy(&slot).unwrap();
+        (0..ERRANDS_MAX).for_each(|_| slot.send(errand()).unwrap());
+        assert!(matches!(slot.send(errand()), Err(EraseError::Busy)));
+        drop((occupied, orders));
+        assert!(matches!(slot.send(errand()), Err(EraseError::Offline)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crdt_core::id::BatchId;
 use crdt_core::protocol::{Compare, Goodbye, Lacking, Page, Receipt, Welcome};
 
-use super::ConnectionId;
+use super::{ConnectionId, EraseFailure};
 use crate::status::{SyncErrorKind, SyncPhase};
 
 /// One thing to do, in the order in which it was returned.
@@ -36,6 +36,13 @@ pub enum Outward {
     Disconnect {
         /// What to tell the peer.
         goodbye: Option<Goodbye>,
+    },
+    /// Tell the app what became of an erasure that it asked for.
+    ErasureAnswered {
+        /// The request.
+        request: u64,
+        /// The position of the erasure, or why there is none.
+        answer: Result<u64, EraseFailure>,
     },
     /// Give `Tick` at this time (as of `now`); replaces the time asked for before. An early or a second
     /// tick does no harm.

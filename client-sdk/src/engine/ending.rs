@@ -3,6 +3,7 @@
 use crdt_core::protocol::{Goodbye, GoodbyeCode};
 
 use super::input::{ConnectFailure, StoreFailure, TokenFailure};
+use super::jobs::Job;
 use super::phase::{Phase, Wish};
 use super::{Effect, Engine, Identity, Outward, StatusChange, Turn, backoff, goodbye};
 use crate::status::{RefusedKind, SyncErrorKind, SyncPhase};
@@ -169,6 +170,15 @@ impl From<Goodbye> for Ending {
 }
 
 impl Engine {
+    /// The database is a replica of its own now: it comes back after a while.
+    pub(super) fn replica_renewed(&mut self, turn: &mut Turn<'_>) {
+        let job = self.jobs.answered(|job| matches!(job, Job::Renewal));
+        if let (Some(_), Phase::Renewing) = (job, &self.phase) {
+            let until = turn.now + backoff::delay_ms(self.attempt, None, turn.rng);
+            self.phase = Phase::Waiting { until, wish: Wish::Ours };
+        }
+    }
+
     /// Ends the connection for the server's fault.
     pub(super) fn violated(&mut self, turn: &mut Turn<'_>, text: String) {
         self.hang_up(turn, Some(goodbye(GoodbyeCode::Protocol, &text)));

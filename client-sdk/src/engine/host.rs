@@ -236,6 +236,7 @@ impl Counting {
             | Input::ReplicaRenewed => Self::Anew,
             Input::Stop
             | Input::Nudge(Nudge::Network | Nudge::Asked)
+            | Input::Erase { .. }
             | Input::TokenReady(_)
             | Input::Connected(_)
             | Input::ConnectFailed(..)

@@ -1,5 +1,6 @@
 //! Everything that can happen to the engine.
 
+use crdt_core::id::RecordId;
 use crdt_core::protocol::{Batch, Cursor, Hello, Relay, ScopeCursor};
 
 use crate::status::SyncErrorKind;
@@ -16,6 +17,14 @@ pub enum Input {
     Stop,
     /// There may be something to do.
     Nudge(Nudge),
+    /// The app wants a record erased; answered with `ErasureAnswered` under the number of the request, which
+    /// is never used twice.
+    Erase {
+        /// The request.
+        request: u64,
+        /// The record.
+        record: RecordId,
+    },
     /// The answer to [`Outward::FetchToken`](super::Outward::FetchToken).
     TokenReady(Result<String, TokenFailure>),
     /// The connection stands: its WebSocket handshake is done.

@@ -1,6 +1,7 @@
 //! The engine as a loop over values: a store that answers at once, and a server that says what a test wants.
 
 mod ending;
+mod erasing;
 mod hostile;
 mod refusals;
 mod session;
@@ -283,7 +284,7 @@ fn batch(number: u64) -> Batch {
 
 fn accepted(number: u64, batch: &Batch) -> Receipt {
     let outcome = Outcome::Accepted { position: number, documents: Vec::new() };
-    Receipt { number, batch: batch.id, outcome, policy_version: 1 }
+    Receipt { number, batch: batch.id, outcome, policy_version: 1, erased: Vec::new() }
 }
 
 fn refused(number: u64, batch: &Batch) -> Receipt {
@@ -299,6 +300,7 @@ fn refused(number: u64, batch: &Batch) -> Receipt {
         batch: batch.id,
         outcome: Outcome::Refused { reasons: vec![reason] },
         policy_version: 1,
+        erased: Vec::new(),
     }
 }
 

@@ -69,7 +69,8 @@ pub(crate) fn of(connection: &Connection) -> Result<Accounting, StoreError> {
     })
 }
 
-/// Where a batch is; nothing when this file never wrote it, or has forgotten that it was accepted.
+/// Where a batch is; nothing when this file never wrote it, has forgotten that it was accepted, or an erasure
+/// left nothing of it.
 pub(crate) fn whereabouts(
     connection: &Connection,
     batch: &BatchId,
@@ -86,10 +87,11 @@ pub(crate) fn whereabouts(
         statement.query_row([&batch.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     let Some((how, successor)) = found else { return Ok(None) };
     let successor = successor.map(|bytes| fixed(&bytes, "batch id").map(BatchId)).transpose()?;
-    Ok(Some(match how.as_str() {
-        DISCARDED => Whereabouts::Discarded,
-        _ => Whereabouts::TriedAnew(successor),
-    }))
+    Ok(match how.as_str() {
+        DISCARDED => Some(Whereabouts::Discarded),
+        ERASED => None,
+        _ => Some(Whereabouts::TriedAnew(successor)),
+    })
 }
 
 /// How a user decided a dispute.
@@ -102,6 +104,27 @@ pub(crate) enum Decision {
 }
 
 const DISCARDED: &str = "discarded";
+const ERASED: &str = "erased";
+
+/// Notes that an erasure left nothing of a batch: its name stays for a while, so that a late answer for it is
+/// not taken for a sign that the file was put back.
+pub(crate) fn note_erased(
+    connection: &Connection,
+    batch: &BatchId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql =
+        "INSERT INTO resolution (batch, how, successor, resolved_at) VALUES (?1, ?2, NULL, ?3)
+               ON CONFLICT (batch) DO UPDATE SET how = excluded.how, successor = NULL";
+    connection.prepare_cached(sql)?.execute((&batch.0, ERASED, now.as_millis()))?;
+    Ok(())
+}
+
+/// Whether an erasure left nothing of a batch.
+pub(crate) fn is_erased(connection: &Connection, batch: &BatchId) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM resolution WHERE batch = ?1 AND how = ?2)";
+    Ok(connection.prepare_cached(sql)?.query_row((&batch.0, ERASED), |row| row.get(0))?)
+}
 
 /// Notes where the edit of a dispute went.
 pub(crate) fn resolve(

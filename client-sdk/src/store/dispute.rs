@@ -17,7 +17,7 @@ use super::outbox::{BatchChange, OutboxRow, cells_of};
 use super::projection::CREATED_AT;
 use super::withheld::Verdict;
 use super::{Session, fixed};
-use crate::dispute::{Dispute, DisputeKind, Tried};
+use crate::dispute::{Dispute, DisputeKind, DisputeReason, Tried};
 use crate::error::StoreError;
 use crate::plain::to_plain;
 
@@ -201,23 +201,29 @@ fn remove(session: &mut Session<'_>, id: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Forgets what disputes say of a record, as after its erasure.
-pub(crate) fn erase(session: &mut Session<'_>, record: RecordId) -> Result<(), StoreError> {
-    if !session.state.disputed.contains(&record) {
-        return Ok(());
-    }
+/// Forgets what disputes say of a record, as after its erasure; whether one said something. A dispute about
+/// nothing else goes.
+pub(crate) fn erase(session: &mut Session<'_>, record: RecordId) -> Result<bool, StoreError> {
+    let mut said = false;
     for mut dispute in list(&session.tx)? {
-        let before = dispute.tried.len();
+        let before = dispute.clone();
         dispute.tried.retain(|tried| tried.record != record);
+        let about = dispute.reasons.iter_mut().filter(|reason| reason.record == Some(record));
+        about.for_each(DisputeReason::forget);
+        if dispute == before {
+            continue;
+        }
+        said = true;
         if dispute.tried.is_empty() {
             remove(session, dispute.id)?;
             accounting::add(&session.tx, Count::Erased, 1)?;
-        } else if dispute.tried.len() < before {
+            accounting::note_erased(&session.tx, &dispute.batch, dispute.created_at)?;
+        } else {
             store_tried(session, &dispute)?;
         }
     }
     session.state.disputed = std::sync::Arc::new(disputed_records(&session.tx)?);
-    Ok(())
+    Ok(said)
 }
 
 /// A document has left the device: disputes keep what their user tried, and nothing that others wrote.
@@ -246,8 +252,9 @@ pub(crate) fn leave(session: &mut Session<'_>, id: &DocumentId) -> Result<(), St
 
 fn store_tried(session: &mut Session<'_>, dispute: &Dispute) -> Result<(), StoreError> {
     let records: Vec<String> = dispute.tried.iter().map(|tried| tried.record.to_string()).collect();
-    let sql = "UPDATE dispute SET records = ?2, tried = ?3 WHERE id = ?1";
-    let values = (dispute.id, Json::from(records).to_string(), text(&dispute.tried)?);
+    let sql = "UPDATE dispute SET records = ?2, tried = ?3, reasons = ?4 WHERE id = ?1";
+    let (tried, reasons) = (text(&dispute.tried)?, text(&dispute.reasons)?);
+    let values = (dispute.id, Json::from(records).to_string(), tried, reasons);
     session.tx.prepare_cached(sql)?.execute(values)?;
     session.changes.table("dispute");
     Ok(())

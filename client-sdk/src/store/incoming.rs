@@ -6,7 +6,6 @@ pub(crate) mod purge;
 mod replace;
 mod whole;
 
-use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use crdt_core::schema::Schema;
 use rusqlite::Connection;
 
 use super::document::{Held, HeldRecord, numbered};
-use super::{Author, Session, dispute, outbox, relay, scope, undo};
+use super::{Author, Session, dispute, erase, outbox, relay, scope, undo};
 use crate::error::StoreError;
 
 /// What became of a page.
@@ -68,6 +67,8 @@ impl From<crdt_core::record::DocumentError> for Misfit {
 /// Applies a page within its session's transaction.
 pub(crate) fn apply(session: &mut Session<'_>, page: &Page) -> Result<PageApplied, StoreError> {
     adopt_authors(session, page)?;
+    let erased = erase::named(session, page)?;
+    erase::erase(session, &erased)?;
     let schema = session.schema();
     let mut applying = Applying {
         schema,
@@ -150,7 +151,8 @@ impl Applying {
                 self.keep(&id, held);
             }
             Entry::Left { number } => self.leave(session, *number)?,
-            Entry::Erased { record } => self.erase(session, *record)?,
+            // What of it was here went before anything else of the page was looked at.
+            Entry::Erased { .. } => {}
         }
         Ok(())
     }
@@ -253,25 +255,6 @@ impl Applying {
             held.dirty = true;
         }
         Ok(())
-    }
-
-    /// The record is removed for good, with what was written to it and not answered.
-    fn erase(&mut self, session: &mut Session<'_>, id: RecordId) -> Result<(), Misfit> {
-        let record = match self.records.entry(id) {
-            Place::Occupied(known) => known.into_mut(),
-            Place::Vacant(place) => match HeldRecord::read(&session.tx, &session.state, id)? {
-                Some(record) => place.insert(record),
-                None => return Ok(dispute::erase(session, id)?),
-            },
-        };
-        self.removed.insert(record.entity.clone());
-        let sections: Vec<_> = record.documents.keys().cloned().collect();
-        for section in sections {
-            record.remove(&session.tx, &section)?;
-        }
-        outbox::erase_empty(session)?;
-        undo::remove(&session.tx, id)?;
-        Ok(dispute::erase(session, id)?)
     }
 
     /// Saves what the page changed, in the order of rows: pages of the tables are then written once.

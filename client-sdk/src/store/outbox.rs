@@ -273,10 +273,21 @@ pub(crate) fn remove(session: &mut Session<'_>, number: i64) -> Result<(), Store
 /// Takes the batches out of which an erasure left nothing: they are counted nowhere any more.
 pub(crate) fn erase_empty(session: &mut Session<'_>) -> Result<(), StoreError> {
     let sql = "DELETE FROM outbox WHERE state = 0
-               AND NOT EXISTS (SELECT 1 FROM change WHERE change.batch = outbox.number)";
-    let erased = session.tx.prepare_cached(sql)?.execute([])?;
-    let count = i64::try_from(erased).unwrap_or(i64::MAX);
-    accounting::add(&session.tx, Count::Erased, count)?;
+               AND NOT EXISTS (SELECT 1 FROM change WHERE change.batch = outbox.number)
+               RETURNING batch, created_at";
+    let mut statement = session.tx.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    let mut erased = Vec::new();
+    while let Some(row) = rows.next()? {
+        let batch = BatchId(fixed(&row.get::<_, Vec<u8>>(0)?, "batch id")?);
+        erased.push((batch, Timestamp::from_millis(row.get(1)?)));
+    }
+    drop(rows);
+    drop(statement);
+    for (batch, created_at) in &erased {
+        accounting::note_erased(&session.tx, batch, *created_at)?;
+    }
+    accounting::add(&session.tx, Count::Erased, i64::try_from(erased.len()).unwrap_or(i64::MAX))?;
     session.changes.table("outbox");
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::accounting::{self, Count};
 use super::document::{HeldRecord, PENDING};
 use super::outbox::{BatchChange, OutboxRow};
 use super::withheld::{self, Hold, Verdict};
-use super::{Session, dispute, incoming, outbox, rebase, relay};
+use super::{Session, dispute, erase, incoming, outbox, rebase, relay};
 use crate::dispute::DisputeReason;
 use crate::error::StoreError;
 
@@ -62,6 +62,8 @@ fn one(
     now: Timestamp,
     applied: &mut ReceiptsApplied,
 ) -> Result<(), StoreError> {
+    let erased: BTreeSet<RecordId> = receipt.erased.iter().copied().collect();
+    erase::erase(session, &erased)?;
     match &receipt.outcome {
         Outcome::Accepted { position, documents } => {
             number_documents(session, documents)?;
@@ -127,6 +129,7 @@ pub(crate) fn tell_of_unknown(
         if accepted
             && outbox::find(&session.tx, &receipt.batch)?.is_none()
             && dispute::find(&session.tx, &receipt.batch)?.is_none()
+            && !accounting::is_erased(&session.tx, &receipt.batch)?
         {
             return Ok(true);
         }

@@ -29,9 +29,8 @@ pub(crate) fn read(
     edit.transpose().map_err(|_| StoreError::Malformed("undo"))
 }
 
-pub(crate) fn remove(connection: &Connection, record: RecordId) -> Result<(), StoreError> {
-    connection
-        .prepare_cached("DELETE FROM _undo WHERE record = ?1")?
-        .execute([record.as_bytes()])?;
-    Ok(())
+/// Forgets a record's edit; whether there was one.
+pub(crate) fn remove(connection: &Connection, record: RecordId) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM _undo WHERE record = ?1";
+    Ok(connection.prepare_cached(sql)?.execute([record.as_bytes()])? > 0)
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crdt_core::id::RecordId;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,14 @@ pub(crate) enum Hold {
 pub(crate) struct Verdict {
     pub(crate) policy_version: Option<u64>,
     pub(crate) reasons: Vec<DisputeReason>,
+}
+
+impl Verdict {
+    /// Forgets what it says of a record: that the batch was refused stays, and for which kind of reason.
+    fn forget(&mut self, record: RecordId) -> bool {
+        let about = self.reasons.iter_mut().filter(|reason| reason.record == Some(record));
+        about.map(DisputeReason::forget).count() > 0
+    }
 }
 
 impl Hold {
@@ -121,6 +130,22 @@ pub(crate) fn verdict(connection: &Connection, number: i64) -> Result<Verdict, S
         connection.prepare_cached(sql)?.query_row([number], |row| row.get(0))?;
     let malformed = || StoreError::Malformed("refusal");
     serde_json::from_str(&text.ok_or_else(malformed)?).map_err(|_| malformed())
+}
+
+/// Forgets what refusals say of a record, as after its erasure; whether one said something.
+pub(crate) fn forget(connection: &Connection, record: RecordId) -> Result<bool, StoreError> {
+    let mut said = false;
+    for (number, hold) in held(connection)? {
+        if hold != Hold::Refused {
+            continue;
+        }
+        let mut verdict = verdict(connection, number)?;
+        if verdict.forget(record) {
+            refuse(connection, number, &verdict)?;
+            said = true;
+        }
+    }
+    Ok(said)
 }
 
 /// Where the server has a copy.

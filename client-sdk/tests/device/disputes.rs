@@ -161,7 +161,7 @@ fn an_erased_record_is_counted_nowhere_and_the_law_holds() {
     let (device, relay, deal, _) = disputed(Edits::new().set("stage", "won"));
     device.client.update(deal, Edits::new().set("stage", "lost")).unwrap();
     let mut page = relay.page();
-    page.entries = vec![Entry::Erased { record: deal }];
+    page.entries = vec![Entry::Erased { mark: deal.mark() }];
     device.client.apply_page(&page).unwrap();
     let sums = device.client.accounting().unwrap();
     assert!(sums.balances(), "{sums:?}");

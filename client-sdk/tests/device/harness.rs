@@ -155,7 +155,7 @@ impl Relay {
         self.authors.insert(replica, AuthorName { replica, member, name });
         let number = self.receipts.entry(replica).or_insert(0);
         *number += 1;
-        Receipt { number: *number, batch, outcome, policy_version: 1 }
+        Receipt { number: *number, batch, outcome, policy_version: 1, erased: Vec::new() }
     }
 
     /// Everything that was accepted, as changes.

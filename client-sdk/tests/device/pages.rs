@@ -196,7 +196,7 @@ fn an_erased_record_leaves_no_trace_and_the_rest_of_its_batches_is_sent() {
         })
         .unwrap();
     bob.client.update(first, Edits::new().set("phone", "123 4567")).unwrap();
-    let erased = Page { entries: vec![Entry::Erased { record: first }], ..page };
+    let erased = Page { entries: vec![Entry::Erased { mark: first.mark() }], ..page };
     bob.client.apply_page(&erased).unwrap();
     assert_eq!(bob.client.get(first).unwrap(), None);
     let sent = bob.client.outbox(0, 10, usize::MAX).unwrap();

@@ -1,6 +1,7 @@
 //! The messages, parsed: what exists here is well-formed.
 
 use super::batch::Batch;
+use super::erase::{EraseRecord, Erasure};
 use super::frame::FrameError;
 use super::handshake::{Hello, Welcome};
 use super::page::PagePart;
@@ -43,6 +44,10 @@ pub enum Message {
     Relay(Relay),
     /// Server to device: what became of them.
     Relayed(Relayed),
+    /// Device to server: erase a record for good.
+    Erase(EraseRecord),
+    /// Server to device: the answer to it.
+    Erasure(Erasure),
 }
 
 /// Batches, and what was stored meanwhile.
@@ -198,6 +203,8 @@ impl Message {
             Self::Lacking(_) => "lacking",
             Self::Relay(_) => "relay",
             Self::Relayed(_) => "relayed",
+            Self::Erase(_) => "erase",
+            Self::Erasure(_) => "erasure",
         }
     }
 
@@ -233,6 +240,8 @@ impl Message {
             Self::Lacking(lacking) => wire::Body::Lacking(lacking.to_wire()),
             Self::Relay(relay) => wire::Body::Relay(relay.to_wire()),
             Self::Relayed(relayed) => wire::Body::Relayed(relayed.to_wire()),
+            Self::Erase(erase) => wire::Body::Erase(erase.to_wire()),
+            Self::Erasure(erasure) => wire::Body::Erasure(erasure.to_wire()),
         };
         wire::Envelope { body: Some(body) }
     }
@@ -277,6 +286,8 @@ impl Message {
             wire::Body::Lacking(lacking) => Self::Lacking(Lacking::from_wire(lacking)?),
             wire::Body::Relay(relay) => Self::Relay(Relay::from_wire(relay)?),
             wire::Body::Relayed(relayed) => Self::Relayed(Relayed::from_wire(relayed)),
+            wire::Body::Erase(erase) => Self::Erase(EraseRecord::from_wire(&erase)?),
+            wire::Body::Erasure(erasure) => Self::Erasure(Erasure::from_wire(erasure)?),
         })
     }
 }

@@ -9,7 +9,7 @@ use super::handshake::ScopeCursor;
 use super::message::id_field;
 use super::table::{TableReader, TableWriter};
 use super::wire;
-use crate::id::{MemberId, RecordId, ReplicaId};
+use crate::id::{MemberId, RecordMark, ReplicaId};
 use crate::limits;
 use crate::time::Timestamp;
 
@@ -69,8 +69,8 @@ pub enum Entry {
     },
     /// Erased for good.
     Erased {
-        /// The record.
-        record: RecordId,
+        /// The record, to those who have it.
+        mark: RecordMark,
     },
 }
 
@@ -243,14 +243,14 @@ impl Entry {
                 wire.number = *number;
                 wire.left = true;
             }
-            Self::Erased { record } => wire.erased = Some(record.as_bytes().to_vec()),
+            Self::Erased { mark } => wire.erased = Some(mark.as_bytes().to_vec()),
         }
         wire
     }
 
     fn from_wire(wire: wire::Entry, table: &TableReader) -> Result<Self, FrameError> {
-        if let Some(record) = wire.erased {
-            return Ok(Self::Erased { record: id_field(&record, "record id")? });
+        if let Some(mark) = wire.erased {
+            return Ok(Self::Erased { mark: id_field(&mark, "record's mark")? });
         }
         if wire.number == 0 {
             return Err(FrameError::Field("document number"));

@@ -4,7 +4,7 @@ use super::batch::{section_from_wire, section_to_wire};
 use super::frame::FrameError;
 use super::message::id_field;
 use super::wire;
-use crate::id::{BatchId, ChangeHash, DocumentId};
+use crate::id::{BatchId, ChangeHash, DocumentId, RecordId};
 use crate::limits;
 
 /// The server's answer to one batch.
@@ -18,6 +18,8 @@ pub struct Receipt {
     pub outcome: Outcome,
     /// The policy by which the batch was judged.
     pub policy_version: u64,
+    /// Records of the batch that were erased: what it does to them was taken out, and the rest was judged.
+    pub erased: Vec<RecordId>,
 }
 
 /// What became of a batch.
@@ -93,6 +95,7 @@ impl Receipt {
             batch: self.batch.0.to_vec(),
             outcome: Some(outcome),
             policy_version: self.policy_version,
+            erased: self.erased.iter().flat_map(|record| *record.as_bytes()).collect(),
         }
     }
 
@@ -124,11 +127,16 @@ impl Receipt {
                     .collect::<Result<_, _>>()?,
             },
         };
+        let (erased, rest) = wire.erased.as_chunks::<16>();
+        if !rest.is_empty() {
+            return Err(FrameError::Field("erased records"));
+        }
         Ok(Self {
             number: wire.number,
             batch: id_field(&wire.batch, "batch id")?,
             outcome,
             policy_version: wire.policy_version,
+            erased: erased.iter().map(|id| RecordId(uuid::Uuid::from_bytes(*id))).collect(),
         })
     }
 
@@ -164,7 +172,7 @@ impl AcceptedDocument {
 }
 
 impl Refusal {
-    fn to_wire(&self) -> wire::Refusal {
+    pub(super) fn to_wire(&self) -> wire::Refusal {
         wire::Refusal {
             code: self.code.clone(),
             text: self.text.clone(),
@@ -179,7 +187,7 @@ impl Refusal {
         }
     }
 
-    fn from_wire(wire: wire::Refusal) -> Result<Self, FrameError> {
+    pub(super) fn from_wire(wire: wire::Refusal) -> Result<Self, FrameError> {
         let document = match wire.record {
             Some(record) => Some(DocumentId {
                 record: id_field(&record, "record id")?,

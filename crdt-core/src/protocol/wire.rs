@@ -8,7 +8,7 @@ pub(super) use recovery::{Compare, Compared, Lack, Lacking, Relay, Relayed};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Envelope {
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
     pub body: Option<Body>,
 }
 
@@ -42,6 +42,10 @@ pub(super) enum Body {
     Relay(Relay),
     #[prost(message, tag = "14")]
     Relayed(Relayed),
+    #[prost(message, tag = "15")]
+    Erase(EraseRecord),
+    #[prost(message, tag = "16")]
+    Erasure(Erasure),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -313,6 +317,9 @@ pub(super) struct Receipt {
     pub outcome: Option<Outcome>,
     #[prost(uint64, tag = "6")]
     pub policy_version: u64,
+    /// 16 bytes each.
+    #[prost(bytes = "vec", tag = "7")]
+    pub erased: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
@@ -467,4 +474,23 @@ pub(super) struct NewToken {
 pub(super) struct TokenTaken {
     #[prost(sint64, tag = "1")]
     pub expires: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct EraseRecord {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub record: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Erasure {
+    #[prost(uint64, tag = "1")]
+    pub request: u64,
+    /// 0 when it was not erased.
+    #[prost(uint64, tag = "2")]
+    pub position: u64,
+    #[prost(message, optional, tag = "3")]
+    pub refused: Option<Refusal>,
 }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use crdt_core::id::{
-    ActorId, BatchId, ChangeHash, DeviceId, DocumentId, Epoch, Lease, MemberId, RecordId, ReplicaId,
+    ActorId, BatchId, ChangeHash, DeviceId, DocumentId, Epoch, Lease, MemberId, RecordId,
+    RecordMark, ReplicaId,
 };
 use crdt_core::policy::Standing;
 use crdt_core::protocol::{
     AcceptedDocument, Ack, AuthorName, Batch, Compare, Compared, Cursor, Dependencies,
-    DocumentChanges, DocumentRef, Ended, Entry, Fetch, Goodbye, GoodbyeCode, Hello, Identity, Lack,
-    Lacking, Message, NewToken, Outcome, Page, PagePart, PeerLimits, Push, Receipt, Recovery,
-    Refusal, Relay, Relayed, ScopeCursor, SentChange, TokenTaken, Welcome,
+    DocumentChanges, DocumentRef, Ended, Entry, EraseRecord, Erasure, Fetch, Goodbye, GoodbyeCode,
+    Hello, Identity, Lack, Lacking, Message, NewToken, Outcome, Page, PagePart, PeerLimits, Push,
+    Receipt, Recovery, Refusal, Relay, Relayed, ScopeCursor, SentChange, TokenTaken, Welcome,
 };
 use crdt_core::record::{Action, Change, Op, OpId, Reach, Scalar, SeedKind, seed};
 use crdt_core::time::Timestamp;
@@ -39,6 +40,9 @@ pub fn message() -> impl Strategy<Value = Message> {
         any::<[u64; 4]>().prop_map(|[taken, held, parked, refused]| {
             Message::Relayed(Relayed { taken, held, parked, refused })
         }),
+        (any::<u64>(), record_id())
+            .prop_map(|(request, record)| Message::Erase(EraseRecord { request, record })),
+        erasure().prop_map(Message::Erasure),
     ]
 }
 
@@ -224,12 +228,28 @@ pub fn receipt() -> impl Strategy<Value = Receipt> {
         ),
         vec(refusal, 0..3).prop_map(|reasons| Outcome::Refused { reasons }),
     ];
-    (any::<u64>(), any::<[u8; 16]>(), outcome).prop_map(|(number, batch, outcome)| Receipt {
-        number,
-        batch: BatchId(batch),
-        outcome,
-        policy_version: 3,
-    })
+    let erased = vec(record_id(), 0..3);
+    (any::<u64>(), any::<[u8; 16]>(), outcome, erased).prop_map(
+        |(number, batch, outcome, erased)| Receipt {
+            number,
+            batch: BatchId(batch),
+            outcome,
+            policy_version: 3,
+            erased,
+        },
+    )
+}
+
+fn record_id() -> impl Strategy<Value = RecordId> {
+    any::<[u8; 16]>().prop_map(|id| RecordId::try_from(&id[..]).unwrap())
+}
+
+fn erasure() -> impl Strategy<Value = Erasure> {
+    let refusal = (text(), text(), of(document_id()), of(text())).prop_map(
+        |(code, text, document, field)| Refusal { code, text, document, field, rule: None },
+    );
+    let outcome = prop_oneof![(1..u64::MAX).prop_map(Ok), refusal.prop_map(Err)];
+    (any::<u64>(), outcome).prop_map(|(request, outcome)| Erasure { request, outcome })
 }
 
 fn part() -> impl Strategy<Value = PagePart> {
@@ -286,8 +306,7 @@ fn entry() -> impl Strategy<Value = Entry> {
             }
         ),
         number().prop_map(|number| Entry::Left { number }),
-        any::<[u8; 16]>()
-            .prop_map(|record| Entry::Erased { record: RecordId::try_from(&record[..]).unwrap() }),
+        any::<[u8; 16]>().prop_map(|mark| Entry::Erased { mark: RecordMark(mark) }),
     ]
 }
 

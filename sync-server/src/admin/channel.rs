@@ -30,8 +30,8 @@ const REQUEST_BYTES_MAX: u64 = 1024 * 1024;
 const REPLY_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How long either side waits for the other's line.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a simulation may take: it walks through every document.
-const SIMULATION_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a simulation or an erasure may take: it walks through everything that is stored.
+const WALK_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The line that answers a request.
 #[derive(Debug, Serialize, Deserialize)]
@@ -43,9 +43,8 @@ enum Answer {
 /// How long an answer may take.
 const fn patience(call: &AdminCall) -> Duration {
     match call.request {
-        AdminRequest::Simulate { .. } | AdminRequest::Recovery | AdminRequest::CloseRecovery => {
-            SIMULATION_TIMEOUT
-        }
+        AdminRequest::Simulate { .. } | AdminRequest::Erase { .. } => WALK_TIMEOUT,
+        AdminRequest::Recovery | AdminRequest::CloseRecovery => WALK_TIMEOUT,
         AdminRequest::AddMember { .. }
         | AdminRequest::SetMember { .. }
         | AdminRequest::SetActive { .. }
@@ -53,6 +52,8 @@ const fn patience(call: &AdminCall) -> Duration {
         | AdminRequest::SetPassword { .. }
         | AdminRequest::ListDevices { .. }
         | AdminRequest::RevokeDevice { .. }
+        | AdminRequest::PreviewErasure { .. }
+        | AdminRequest::ShowErasure { .. }
         | AdminRequest::CheckPolicy { .. }
         | AdminRequest::SetPolicy { .. }
         | AdminRequest::ShowPolicy

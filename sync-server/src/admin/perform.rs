@@ -7,6 +7,7 @@ use crdt_core::policy::{Decision, Policy};
 use crdt_core::time::Timestamp;
 
 use super::backup::new_epoch;
+use super::erasure;
 use super::error::{AdminError, FaultCode};
 use super::recovery::{self, RestoredLine};
 use super::request::{
@@ -56,6 +57,9 @@ pub fn perform(
             revoke_device_tokens(&*workspace.store(), &device)?;
             Ok(AdminReply::Done)
         }
+        AdminRequest::PreviewErasure { record } => erasure::preview(workspace, record),
+        AdminRequest::Erase { record } => erasure::erase(workspace, now, record),
+        AdminRequest::ShowErasure { record } => erasure::certificate(workspace, record),
         AdminRequest::CheckPolicy { text, file } => {
             Policy::parse(&text, &file, workspace.schema())?;
             Ok(AdminReply::Done)

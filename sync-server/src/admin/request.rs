@@ -7,6 +7,7 @@ use crdt_core::id::{DeviceId, MemberId, RecordId};
 use crdt_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::erasure::{CertificateLines, HoldingsLines};
 use super::recovery::{RecoveryLines, RestoredLine};
 
 /// A request and the workspace that it is about.
@@ -63,6 +64,21 @@ pub enum AdminRequest {
         /// Which.
         #[serde(with = "device_id")]
         device: DeviceId,
+    },
+    /// Says what an erasure would remove.
+    PreviewErasure {
+        /// The record.
+        record: RecordId,
+    },
+    /// Erases a record for good.
+    Erase {
+        /// The record.
+        record: RecordId,
+    },
+    /// Shows the certificate of an erasure.
+    ShowErasure {
+        /// The record.
+        record: RecordId,
     },
     /// Checks a policy against the workspace's schema.
     CheckPolicy {
@@ -158,6 +174,10 @@ pub enum AdminReply {
     Members(Vec<MemberLine>),
     /// The devices, those seen last first.
     Devices(Vec<DeviceLine>),
+    /// What an erasure would remove.
+    Holdings(HoldingsLines),
+    /// What was erased.
+    Erasure(Box<CertificateLines>),
     /// A policy.
     Policy {
         /// Its version.
@@ -287,16 +307,21 @@ pub fn parse_device(text: &str) -> Result<DeviceId, &'static str> {
     Ok(DeviceId(number.to_be_bytes()))
 }
 
-mod device_id {
+pub(super) mod device_id {
     use crdt_core::id::DeviceId;
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(id: &DeviceId, to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::admin) fn serialize<S: Serializer>(
+        id: &DeviceId,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_str(id)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DeviceId, D::Error> {
+    pub(in crate::admin) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<DeviceId, D::Error> {
         super::parse_device(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 }

@@ -9,7 +9,7 @@
 //! | version | the byte 1 |
 //! | number, received at (ms), policy version | 8 bytes each |
 //! | member, replica, device, role | options of 16, 12, 16 bytes and of a text |
-//! | what | a byte: 0 a batch, 128 a change that was given back, 1 to 9 an act, in the order of [`Act`] |
+//! | what | a byte: 0 a batch, 128 a change that was given back, 1 to 11 an act, in the order of [`Act`] |
 //!
 //! A change that was given back goes on with who gave it: member (16 bytes), replica (12), device (an option
 //! of 16), and then as a batch. A batch goes on with its id (16 bytes), edited at (an option of 8 bytes), the verdict (a byte: 0 accepted,
@@ -17,7 +17,7 @@
 //! more), the list of records and 8 bytes for how many more. A reason is code (text), record (option of 16
 //! bytes), section, field, rule (options of text). A record is its id (option of 16 bytes), entity (option of
 //! text), the list of its sections (text, then the list of field names), the list of rules (text). An act goes
-//! on with what it names: a member's or device's 16 bytes, a list of field names, or a version in 8 bytes and
+//! on with what it names: a member's, device's or record's 16 bytes, a list of field names, or a version in 8 bytes and
 //! a hash of 32.
 
 use std::collections::BTreeMap;
@@ -204,6 +204,7 @@ impl Writer {
                 self.byte(10);
                 self.number(*position);
             }
+            Act::RecordErased { record } => self.tagged(11, record.as_bytes()),
         }
     }
 
@@ -344,6 +345,7 @@ impl Reader<'_> {
             8 => Act::PasswordSet { member: self.member()? },
             9 => Act::TokensRevoked { member: self.member()? },
             10 => Act::Restored { position: self.number()? },
+            11 => Act::RecordErased { record: self.uuid().map(RecordId)? },
             _ => return Err(EncodingError),
         })
     }

@@ -152,6 +152,7 @@ fn subject(act: &Act) -> Value {
         }
         Act::DeviceRevoked { device } => json!({ "subject": device.to_string() }),
         Act::Restored { position } => json!({ "position": position }),
+        Act::RecordErased { record } => json!({ "subject": record.to_string() }),
     }
 }
 
@@ -205,6 +206,7 @@ fn tail_of_act(act: &Act) -> [String; 10] {
         }
         Act::DeviceRevoked { device } => (device.to_string(), String::new()),
         Act::Restored { position } => (format!("position {position}"), String::new()),
+        Act::RecordErased { record } => (record.to_string(), String::new()),
     };
     let mut cells: [String; 10] = Default::default();
     cells[3] = subject;

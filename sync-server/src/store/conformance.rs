@@ -5,6 +5,7 @@ mod access;
 mod accounts;
 mod audit;
 mod documents;
+mod erasure;
 mod log;
 mod material;
 mod people;
@@ -49,6 +50,10 @@ const CONTRACTS: &[(&str, Contract)] = &[
     ("the directory keeps what it is told of each member", access::members),
     ("devices stay revoked, and grants stay noted", access::devices),
     ("documents are weighed and found by their record", access::documents),
+    ("a removed record is nowhere, and its number never comes again", erasure::removed),
+    ("erasures are listed by their positions", erasure::listed),
+    ("how far a replica knows of erasures never goes back", erasure::confirmed),
+    ("what was deleted is written over once nobody reads", erasure::scrubbed),
     ("a feed serves each device the documents of its scopes", scopes::fed),
 ];
 

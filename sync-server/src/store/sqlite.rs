@@ -4,6 +4,7 @@ mod access;
 mod accounts;
 pub mod audit;
 pub mod backup;
+mod erasure;
 mod recovery;
 mod relay;
 mod rows;
@@ -27,6 +28,8 @@ const FORMAT: i64 = 1;
 const MIGRATIONS: [&str; FORMAT as usize] = [include_str!("sqlite/0001.sql")];
 /// The WAL is folded into the file beyond this, pages of 4 KiB.
 const CHECKPOINT_PAGES: u32 = 4_000;
+/// How long a connection waits for another's lock.
+const WRITERS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Readers that stay open between reads: each keeps a page cache, and a crowd reads at once only rarely.
 const READERS_KEPT: usize = 16;
 
@@ -98,6 +101,28 @@ impl SqliteStore {
         self.keep(reader);
     }
 
+    /// Works with the writing connection, which is opened anew after a fault.
+    fn with_writer<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut guard = locked(&self.writer);
+        let mut writer = match guard.take() {
+            Some(writer) => writer,
+            None => writer(&self.path, self.options)?,
+        };
+        match work(&mut writer) {
+            Err(error) if error.is_distrust() => {
+                self.distrust(writer);
+                Err(error)
+            }
+            outcome => {
+                *guard = Some(writer);
+                outcome
+            }
+        }
+    }
+
     fn keep(&self, reader: Option<Connection>) {
         let mut readers = locked(&self.readers);
         if readers.len() < READERS_KEPT {
@@ -140,21 +165,15 @@ impl Store for SqliteStore {
         &self,
         work: &mut dyn FnMut(&mut dyn Write) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let mut guard = locked(&self.writer);
-        let mut writer = match guard.take() {
-            Some(writer) => writer,
-            None => writer(&self.path, self.options)?,
-        };
-        match transact(&mut writer, work) {
-            Err(error) if error.is_distrust() => {
-                self.distrust(writer);
-                Err(error)
-            }
-            outcome => {
-                *guard = Some(writer);
-                outcome
-            }
-        }
+        self.with_writer(|writer| transact(writer, work))
+    }
+
+    fn write_anew(&self) -> Result<(), StoreError> {
+        self.with_writer(|writer| erasure::write_anew(writer))
+    }
+
+    fn empty_log(&self) -> Result<bool, StoreError> {
+        self.with_writer(|writer| erasure::empty_log(writer))
     }
 }
 
@@ -224,7 +243,7 @@ fn configure(connection: &Connection, options: SqliteOptions) -> Result<(), Stor
             connection.pragma_update(None, "max_page_count", pages)?;
         }
         keep_statements(connection)?;
-        connection.busy_timeout(std::time::Duration::from_secs(5))
+        connection.busy_timeout(WRITERS_PATIENCE)
     };
     pragmas(connection).map_err(fault)
 }

@@ -88,7 +88,9 @@ impl Sitting<'_> {
             let row = self.row(tx, submitted)?;
             self.replicas.insert(submitted.replica, row);
         }
-        let Some(answer) = self.desk.judge(tx, submitted)? else {
+        let (submitted, erased) = self.rules.erased.take_out(submitted);
+        let submitted = submitted.as_ref();
+        let Some(answer) = self.desk.judge(tx, submitted, &erased)? else {
             self.committed.put_off.insert(submitted.replica);
             return Ok(());
         };
@@ -111,6 +113,7 @@ impl Sitting<'_> {
             batch: submitted.batch.id,
             outcome: answer.outcome,
             policy_version: self.rules.policy.version(),
+            erased,
         };
         tx.put_receipt(&submitted.replica, &receipt, &answer.refused)?;
         self.committed.receipts.push((submitted.replica, receipt));

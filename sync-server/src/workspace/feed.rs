@@ -7,6 +7,7 @@
 //! are brought together by following the log in those that are behind.
 
 mod compare;
+mod erased;
 mod follow;
 mod lost;
 mod page;
@@ -72,6 +73,8 @@ pub struct Feed {
     /// Subscriptions that the device may still hold and is no longer granted.
     lost: VecDeque<Lost>,
     authors: BTreeSet<ReplicaId>,
+    /// The device was told of everything erased up to here.
+    erased: erased::Told,
 }
 
 /// A place within one position of a scope: its documents up to this number have been sent.
@@ -117,11 +120,14 @@ impl Feed {
             cursors.insert(name, beginning(cursor, head));
         }
         let lost = known.into_iter().filter(|known| !cursors.contains_key(known.name));
+        let lost: VecDeque<Lost> = lost.filter_map(|known| Lost::of(known, hello)).collect();
+        let erased = erased::Told::of(hello, told.values(), lost.iter().map(Lost::told));
         Self {
             replica: hello.replica,
             stride: Stride::default(),
             watched: Watched::new(granted),
-            lost: lost.filter_map(|known| Lost::of(known, hello)).collect(),
+            lost,
+            erased,
             cursors,
             told,
             told_all: hello.cursor,
@@ -129,6 +135,12 @@ impl Feed {
             cut: None,
             authors: BTreeSet::new(),
         }
+    }
+
+    /// Up to where the pages built so far tell of erasures.
+    #[must_use]
+    pub const fn erased_up_to(&self) -> u64 {
+        self.erased.up_to()
     }
 
     /// The entries of the replica's row for what the device is told to drop.
@@ -162,6 +174,11 @@ impl Feed {
     pub fn next_page(&mut self, tx: &dyn Read, flush: bool) -> Result<Option<Page>, StoreError> {
         let head = tx.head()?;
         let mut draft = Draft::new(self.stride.burst_bytes);
+        if let Some(entries) = self.erased.next(tx, head)? {
+            // Before any cursor passes an erasure, the device has heard of it.
+            let (cursors, authors, dropped) = (Vec::new(), Vec::new(), Vec::new());
+            return Ok(Some(Page { cursors, entries, authors, head, dropped }));
+        }
         self.add_wanted(tx, &mut draft)?;
         if draft.is_empty() && !self.lost.is_empty() {
             return self.drop_lost(tx, head, draft).map(Some);

@@ -16,6 +16,7 @@ use super::recovery::{OutOfLog, Unserved, in_present_log};
 use super::relay::recovery_at;
 use super::{Feed, Workspace};
 use crate::store::access::MemberRow;
+use crate::store::erasure::Confirmation;
 use crate::store::{self, Read, ReplicaRow, StoreError, Write};
 
 /// What a good handshake gives.
@@ -80,7 +81,7 @@ impl Workspace {
             };
             let log = tx.log()?;
             let feed = Feed::new(&hello, &granted, &known, log.head);
-            let row = remember(tx, row, &scopes, &feed)?;
+            let row = self.remember(tx, row, &scopes, &feed)?;
             let all = planted(Bug::ReceiptsDropped);
             tx.drop_receipts(&row.id, if all { row.last_receipt } else { hello.receipt })?;
             let welcome = Welcome {
@@ -134,6 +135,27 @@ impl Workspace {
             return Err(refused(GoodbyeCode::Protocol, "the replica id is one that seeds use"));
         }
         Ok(version)
+    }
+
+    /// Writes the replica's row with what it is granted and what it may not have dropped yet, and
+    /// how far it knows of erasures.
+    fn remember(
+        &self,
+        tx: &mut dyn Write,
+        mut row: ReplicaRow,
+        granted: &[String],
+        feed: &Feed,
+    ) -> Result<ReplicaRow, StoreError> {
+        for name in granted.iter().filter(|name| !row.previous_scopes.contains(name)) {
+            tx.note_granted(&row.member, name)?;
+        }
+        row.scopes = granted.iter().cloned().chain(feed.losing()).collect();
+        tx.put_replica(&row)?;
+        if !self.rules.erased.is_empty() {
+            let (up_to, at) = (feed.erased_up_to(), row.last_seen);
+            tx.confirm_erasures(&Confirmation { replica: row.id, up_to, at })?;
+        }
+        Ok(row)
     }
 }
 
@@ -293,21 +315,6 @@ fn claimed(
         }
     }
     Ok(known)
-}
-
-/// Writes the replica's row with what it is granted and what it may not have dropped yet.
-fn remember(
-    tx: &mut dyn Write,
-    mut row: ReplicaRow,
-    granted: &[String],
-    feed: &Feed,
-) -> Result<ReplicaRow, StoreError> {
-    for name in granted.iter().filter(|name| !row.previous_scopes.contains(name)) {
-        tx.note_granted(&row.member, name)?;
-    }
-    row.scopes = granted.iter().cloned().chain(feed.losing()).collect();
-    tx.put_replica(&row)?;
-    Ok(row)
 }
 
 fn welcome_member(listed: Option<&MemberRow>) -> Result<(), (GoodbyeCode, &'static str)> {

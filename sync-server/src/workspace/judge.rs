@@ -27,6 +27,7 @@ use super::Submitted;
 use super::budget::Budget;
 use super::directory::Directory;
 use super::draft::Drafts;
+use super::erased::{self, Erased};
 use super::routes::Routes;
 use crate::failpoint;
 use crate::store::access::MemberRow;
@@ -42,6 +43,8 @@ pub(super) struct Rules {
     pub(super) schema: Arc<Schema>,
     pub(super) policy: Arc<Policy>,
     pub(super) directory: Directory,
+    /// What can never come back.
+    pub(super) erased: Erased,
     /// The server's own replica: what it writes is not judged by the policy.
     pub(super) server: ReplicaId,
     /// Batches on which judging has panicked: they are refused unread.
@@ -104,7 +107,7 @@ fn refused(document: &DocumentId, reason: Reason) -> Stop {
     Stop::Refused { document: Some(document.clone()), reason }
 }
 
-fn refusal(document: Option<DocumentId>, reason: &Reason) -> Refusal {
+pub(super) fn refusal(document: Option<DocumentId>, reason: &Reason) -> Refusal {
     Refusal {
         code: reason.code().to_owned(),
         text: reason.to_string(),
@@ -152,11 +155,13 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Judges one batch. A refused one leaves everything as it was. Nothing when it is put off.
+    /// Judges one batch, out of which what it does to the `erased` records was taken. A refused one leaves
+    /// everything as it was. Nothing when it is put off.
     pub(super) fn judge(
         &mut self,
         tx: &mut dyn Write,
         submitted: &Submitted,
+        erased: &[RecordId],
     ) -> Result<Option<Answer>, StoreError> {
         let batch = &submitted.batch;
         let answer = |outcome| Answer {
@@ -170,6 +175,10 @@ impl<'a> Desk<'a> {
             .filter(|row| row.replica == submitted.replica || !planted(Bug::DedupByReplica));
         if let Some(row) = known {
             return self.already(tx, submitted, &row).map(|outcome| Some(answer(outcome)));
+        }
+        if batch.documents.is_empty() && !erased.is_empty() {
+            let reasons = erased::nothing_left(erased);
+            return Ok(Some(answer(Outcome::Refused { reasons })));
         }
         let position = tx.head()? + 1;
         if self.was_restored && self.holds_all(tx, submitted)? {

@@ -23,7 +23,7 @@ use super::judge::{Answer, Desk, Rules};
 use crate::store::{Read, ReplicaRow, StoreError};
 
 /// The entity of kept edits; a schema without it keeps none.
-const ENTITY: &str = "kept_edit";
+pub(super) const ENTITY: &str = "kept_edit";
 /// Kept edits of one batch.
 const RECORDS_MAX: usize = 100;
 /// Characters of what was tried in one section, as the entity's field has them.

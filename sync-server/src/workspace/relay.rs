@@ -122,7 +122,10 @@ fn take(
     let open = recovery_at(tx, now)? == Recovery::Open;
     'all: for document in &by.relay.documents {
         for change in &document.changes {
-            let Some(given) = given(by, document, change).filter(|_| open) else {
+            // What was erased nobody can bring back.
+            let is_welcome =
+                |given: &Given| open && !desk.rules().erased.contains(&given.identity.id.record);
+            let Some(given) = given(by, document, change).filter(is_welcome) else {
                 relayed.refused += 1;
                 continue;
             };

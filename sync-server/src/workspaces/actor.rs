@@ -17,7 +17,8 @@ use crate::failpoint;
 use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
 use crate::workspace::{
-    Aftermath, Folding, Greeting, HelloError, OpenError, RelayedBy, Rescoping, Submitted, Workspace,
+    Aftermath, Folding, Greeting, HelloError, OpenError, RelayedBy, Rescoping, Scrubbing,
+    Submitted, Workspace,
 };
 
 /// When to come back after the budget for loading documents is used up, milliseconds: it is one of a minute.
@@ -138,7 +139,7 @@ impl Actor {
                 Err(mpsc::error::TryRecvError::Disconnected) => return None,
                 Err(mpsc::error::TryRecvError::Empty) => {}
             }
-            if self.rescope() {
+            if self.rescope() || self.scrub() {
                 continue;
             }
             if self.suspects.is_given_up(Deed::Fold) {
@@ -176,6 +177,23 @@ impl Actor {
             Err(error) => {
                 tracing::error!(%error, "scopes could not be found again; the step is done later");
                 self.failed(&error);
+                false
+            }
+        }
+    }
+
+    /// Removes the traces of what was erased; whether it did.
+    fn scrub(&mut self) -> bool {
+        let begun = std::time::Instant::now();
+        match self.workspace.scrub(clock::now()) {
+            Ok(Scrubbing::Done) => {
+                let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(took_ms, "the traces of erased records were removed");
+                true
+            }
+            Ok(Scrubbing::Idle | Scrubbing::Busy) => false,
+            Err(error) => {
+                tracing::error!(%error, "traces of erased records could not be removed; later");
                 false
             }
         }

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use crdt_core::id::{Lease, MemberId, ReplicaId};
-use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, Receipt, Relay, Relayed};
+use crdt_core::protocol::{
+    Batch, EraseRecord, Erasure, Goodbye, GoodbyeCode, Hello, Receipt, Relay, Relayed,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::store::Store;
+use crate::clock;
+use crate::store::{Store, StoreError};
 use crate::workspace::{Greeting, RelayedBy, Workspace};
 
 /// Events that wait for one connection. Receipts come at most once for each batch in flight.
@@ -159,6 +162,34 @@ impl Seat {
         let (session, replica) = (self.session, self.replica);
         let command = Command::Acknowledge { session, replica, receipt };
         self.handle.commands.send(command).await.map_err(|_| stopped())
+    }
+
+    /// Says that the device has removed what was erased up to a position.
+    ///
+    /// # Errors
+    /// When the workspace has stopped.
+    pub async fn confirm_erasures(&self, up_to: u64) -> Result<(), Goodbye> {
+        let replica = self.replica;
+        let noted = self
+            .handle
+            .run(move |workspace| workspace.confirm_erasures(clock::now(), replica, up_to).err());
+        if let Some(error) = noted.await? {
+            // The device says where it stands at its next hello as well.
+            tracing::warn!(%error, "what a device has removed could not be noted");
+        }
+        Ok(())
+    }
+
+    /// Erases a record, if the device's member may.
+    ///
+    /// # Errors
+    /// When the workspace has stopped; the inner error is the ledger's or the storage's.
+    pub async fn erase(&self, asked: EraseRecord) -> Result<Result<Erasure, StoreError>, Goodbye> {
+        let (replica, member) = (self.replica, self.member);
+        let answer = move |workspace: &mut Workspace| {
+            workspace.answer_erasure(clock::now(), replica, member, asked)
+        };
+        self.handle.run(answer).await
     }
 
     /// Gives the place up.

@@ -10,8 +10,8 @@ use crdt_core::protocol::{
 use crdt_core::record::{Author, Cells, Change, Edit, Scalar, SeedKind, seed};
 use crdt_core::schema::Schema;
 use sync_server::audit::{
-    CSV_HEADER, Entry, Head, Judged, RECORDS_MAX, REFUSALS_MAX, UNKNOWN_FIELD, Verdict, What,
-    csv_lines, json_line,
+    Act, CSV_HEADER, Entry, Head, Judged, RECORDS_MAX, REFUSALS_MAX, UNKNOWN_FIELD, Verdict, What,
+    Who, csv_lines, json_line,
 };
 
 use super::entries::{NOW, chain, entry};
@@ -42,6 +42,18 @@ fn the_chain_is_the_documented_one() {
     let hash: String = rows[11].2.iter().map(|byte| format!("{byte:02x}")).collect();
     // Another hash here means that audits written before can no longer be verified.
     assert_eq!(hash, GOLDEN_HASH);
+}
+
+#[test]
+fn an_erasure_is_an_act_with_its_record_and_nothing_else_of_it() {
+    let record = id(7);
+    let what = What::Act(Act::RecordErased { record });
+    let entry = Entry { received_at: NOW, who: Who::default(), policy_version: 0, what };
+    let bytes = entry.to_bytes(3);
+    assert_eq!(Entry::from_bytes(&bytes), Ok((3, entry.clone())));
+    assert_eq!(bytes[bytes.len() - 17], 11, "the number of the act is for ever");
+    let line = json_line(&Head { number: 3, hash: [1; 32] }, &entry);
+    assert!(line.contains("\"record_erased\"") && line.contains(&record.to_string()), "{line}");
 }
 
 const GOLDEN_HASH: &str = "99238b8bc383b5b9f18024042c58794ad75dcec42bd6360e1593fe774648ebd2";

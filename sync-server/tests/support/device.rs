@@ -317,7 +317,9 @@ impl Device {
                 Entry::Left { number } => {
                     self.documents.retain(|_, held| held.number != Some(number));
                 }
-                Entry::Erased { record } => self.documents.retain(|id, _| id.record != record),
+                Entry::Erased { mark } => {
+                    self.documents.retain(|id, _| id.record.mark() != mark);
+                }
             }
         }
         for ScopeCursor { scope, cursor } in page.cursors {

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use crdt_core::id::{Epoch, Lease, MemberId};
 use crdt_core::protocol::{
-    Batch, Goodbye, GoodbyeCode, Outcome, Page, PageParts, PeerLimits, Receipt, Recovery, Welcome,
+    Batch, Erasure, Goodbye, GoodbyeCode, Outcome, Page, PeerLimits, Receipt, Recovery, Welcome,
 };
 use crdt_core::time::Timestamp;
-use sync_server::session::{Bounds, Effect, Greeted, Input, Renewed, Session};
+use sync_server::session::{Bounds, BuiltPage, Effect, Greeted, Input, Renewed, Session};
 
 const PEER: PeerLimits = PeerLimits { batches_in_flight: 16, pages_in_flight: 4 };
 const BOUNDS: Bounds = Bounds { peer: PEER, idle_timeout_ms: 60_000, handshake_timeout_ms: 10_000 };
@@ -33,7 +33,7 @@ pub(super) fn run(bytes: &[u8]) {
             0xa0..=0xaf => driver.feed(Input::HeadMoved),
             0xb0..=0xbf => driver.feed(Input::PageBuilt(None)),
             0xc0..=0xcf => {
-                driver.feed(Input::PageBuilt(Some(PageParts::new(&empty_page()))));
+                driver.feed(Input::PageBuilt(Some(BuiltPage::new(&empty_page(), 0))));
             }
             0xd0..=0xdf => {
                 driver.now += u64::from(step & 0xf) * 1_000;
@@ -70,6 +70,7 @@ impl Driver {
             batch: batch.id,
             outcome: Outcome::Refused { reasons: Vec::new() },
             policy_version: 0,
+            erased: Vec::new(),
         });
         let receipts: Vec<Receipt> = receipts.collect();
         if !receipts.is_empty() {
@@ -115,6 +116,12 @@ impl Driver {
             Effect::Acknowledge(receipt) => {
                 assert!(receipt > 0);
                 None
+            }
+            Effect::ConfirmErasures(_) => panic!("no page told of an erasure"),
+            Effect::Erase(asked) => {
+                assert!(self.answers.contains_key("greeted"), "an erasure before the handshake");
+                let outcome = Ok(1);
+                Some(Input::Erased(Erasure { request: asked.request, outcome }))
             }
             Effect::Compare(_) | Effect::Relay(_) | Effect::BuildPage { .. } => None,
             Effect::BuildWhole(documents) => {

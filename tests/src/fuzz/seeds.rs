@@ -65,12 +65,14 @@ fn messages() -> Vec<(&'static str, Message)> {
             batch: BatchId([1; 16]),
             outcome: Outcome::Accepted { position: 9, documents: Vec::new() },
             policy_version: 2,
+            erased: Vec::new(),
         },
         Receipt {
             number: 2,
             batch: BatchId([2; 16]),
             outcome: Outcome::Refused { reasons: vec![refusal()] },
             policy_version: 2,
+            erased: Vec::new(),
         },
     ];
     let (first, encoded) = &SCENE.changes[0];

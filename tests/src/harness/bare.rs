@@ -182,9 +182,10 @@ impl Bare {
     pub fn documents(&self) -> Vec<DocumentRow> {
         let rows = store::read(&*self.store, |tx| {
             let mut rows = Vec::new();
-            for number in 1.. {
-                let Some(row) = tx.document(number)? else { break };
-                rows.push(row);
+            let mut last = 0;
+            while let Some(number) = tx.document_after(last)? {
+                rows.extend(tx.document(number)?);
+                last = number;
             }
             Ok(rows)
         });

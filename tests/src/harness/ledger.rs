@@ -21,6 +21,8 @@ pub(super) struct Held {
     disputed: BTreeSet<BatchId>,
     /// Accepted, and kept for a server that loses its newest data.
     kept: BTreeSet<BatchId>,
+    /// Those of which an erasure left nothing.
+    erased: BTreeSet<BatchId>,
     /// Whether every answer has come.
     is_answered: bool,
 }
@@ -32,6 +34,7 @@ impl Held {
             unanswered: batches(client, "SELECT batch FROM outbox WHERE state = 0"),
             disputed: batches(client, "SELECT batch FROM dispute"),
             kept: batches(client, "SELECT batch FROM outbox WHERE state = 1"),
+            erased: batches(client, "SELECT batch FROM resolution WHERE how = 'erased'"),
         }
     }
 }
@@ -91,7 +94,7 @@ impl Ledger {
         log: &BTreeMap<BatchId, u64>,
     ) -> Option<String> {
         let confirmed = self.confirmed.get(&device)?;
-        for batch in confirmed {
+        for batch in confirmed.difference(&held.erased) {
             let places = [
                 log.contains_key(batch),
                 held.disputed.contains(batch),

@@ -18,6 +18,7 @@ use crdt_core::schema::Schema;
 use crdt_core::time::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
+use sync_server::ledger::{Ledger, LedgerEntry};
 use sync_server::session::{Bounds, Session};
 use sync_server::store::sqlite::{SqliteOptions, SqliteStore};
 use sync_server::store::{self, Read, Store, StoreError};
@@ -199,7 +200,13 @@ impl SimServer {
         let store: Arc<dyn Store> = Arc::new(
             SqliteStore::open(&self.path, self.options).expect("the server's file can be opened"),
         );
+        let ledger = Ledger::open(&self.path.with_extension("ledger"));
+        let ledger = ledger.expect("the server's ledger can be opened");
+        // What is done again is done at the time of the last act: a start has no clock of its own.
+        let now = ledger.entries().iter().map(LedgerEntry::at).max();
+        let now = now.unwrap_or(Timestamp::from_millis(0));
         let workspace = Workspace::open(store, BOUNDS.peer).expect("the workspace can be opened");
+        let workspace = workspace.with_ledger(now, ledger).expect("the ledger can be replayed");
         let workspace = workspace.with_stride(self.stride);
         let log = store::read(&*workspace.store(), |tx| tx.batches_after(0, usize::MAX >> 1));
         self.log = log
@@ -272,6 +279,12 @@ impl Running {
             self.in_doubt = self.workspace.reload().is_err();
         }
         !self.in_doubt
+    }
+
+    /// Removes the traces of what was erased, as an idle server does it.
+    fn scrub(&mut self, now: Timestamp) {
+        // A full disk leaves it due.
+        let _due = self.workspace.scrub(now);
     }
 
     /// Who sits on a connection, while no other session of the replica took over.

@@ -46,8 +46,10 @@ pub fn model_of(
 pub(crate) fn documents(server: &SimServer) -> Vec<(DocumentId, String, Cells)> {
     server.read(|tx| {
         let mut documents = Vec::new();
-        for number in 1.. {
-            let Some(row) = tx.document(number)? else { break };
+        let mut last = 0;
+        while let Some(number) = tx.document_after(last)? {
+            last = number;
+            let Some(row) = tx.document(number)? else { continue };
             let cells = Cells::from_stored(&row.cells).expect("stored cells can be read");
             documents.push((row.id, row.entity, cells));
         }

@@ -2,6 +2,7 @@
 
 mod access;
 mod dialects;
+mod erasing;
 mod events;
 mod faults;
 mod inspection;
@@ -73,6 +74,7 @@ pub struct World {
     frames: u64,
     /// The schema that every app comes with, when it is not the built-in one.
     app_schema: Option<Arc<Schema>>,
+    erasures: erasing::Erasures,
 }
 
 /// Changes pages on their way to a device.
@@ -138,6 +140,7 @@ impl World {
             shut_out: BTreeSet::new(),
             frames: 0,
             app_schema: None,
+            erasures: erasing::Erasures::new(),
         }
     }
 
@@ -256,10 +259,11 @@ impl World {
     #[must_use]
     pub fn folded(&self) -> usize {
         self.server.read(|tx| {
-            let mut folded = 0;
-            for number in 1.. {
-                let Some(row) = tx.document(number)? else { break };
-                folded += usize::from(row.snapshot.is_some());
+            let (mut folded, mut last) = (0, 0);
+            while let Some(number) = tx.document_after(last)? {
+                let row = tx.document(number)?;
+                folded += usize::from(row.is_some_and(|row| row.snapshot.is_some()));
+                last = number;
             }
             Ok(folded)
         })

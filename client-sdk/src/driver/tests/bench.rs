@@ -102,14 +102,14 @@ impl Bench {
     }
 
     fn wire(&self, roots: &[Vec<u8>]) -> (SyncLoop, Wiring, oneshot::Sender<()>) {
-        let (occupied, nudges) = SyncSlot::occupy(&self.slot).unwrap();
+        let (occupied, orders) = SyncSlot::occupy(&self.slot).unwrap();
         let (stop, stopped) = oneshot::channel();
         let wiring = Wiring {
             endpoint: Endpoint::new(&self.url, roots).unwrap(),
             tokens: Arc::clone(&self.tokens) as Arc<dyn TokenProvider>,
             clock: Arc::new(SystemClock::new()),
             edits: self.hub.subscribe(),
-            nudges,
+            orders,
             stop: stopped,
             occupied,
         };
@@ -395,7 +395,7 @@ pub(super) fn batch(number: u64) -> Batch {
 
 pub(super) fn accepted(number: u64, batch: &Batch) -> Receipt {
     let outcome = Answer::Accepted { position: number, documents: Vec::new() };
-    Receipt { number, batch: batch.id, outcome, policy_version: 1 }
+    Receipt { number, batch: batch.id, outcome, policy_version: 1, erased: Vec::new() }
 }
 
 pub(super) fn page(position: u64) -> Page {

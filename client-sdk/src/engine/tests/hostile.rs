@@ -196,7 +196,10 @@ fn give(engine: &mut Engine, rng: &mut StdRng, now: u64, input: Input, stored: &
             Effect::Outward(Outward::Disconnect { .. } | Outward::FetchToken) => *stored = false,
             Effect::Outward(Outward::WakeAt(at)) => assert!(at >= now),
             Effect::Store(_) => works += 1,
-            Effect::Outward(Outward::Connect(_) | Outward::Ping) | Effect::Status(_) => {}
+            Effect::Outward(
+                Outward::Connect(_) | Outward::Ping | Outward::ErasureAnswered { .. },
+            )
+            | Effect::Status(_) => {}
         }
     }
     assert!(works <= 1, "one piece of work at a time");

@@ -22,6 +22,9 @@ pub(crate) struct Due {
     pub(crate) entities: BTreeSet<String>,
     /// Whether a scope was lost: the file is then written anew whatever its size.
     pub(crate) scope_lost: bool,
+    /// Whether a record was erased: likewise.
+    #[serde(default)]
+    pub(crate) erased: bool,
     /// Whether the log is to be emptied.
     pub(crate) log: bool,
     /// Counts removals, so that one which comes during the work is not taken for done.
@@ -36,6 +39,17 @@ pub(crate) fn mark(connection: &Connection, entities: &BTreeSet<String>) -> Resu
 /// Notes that the last records of a lost scope were removed.
 pub(crate) fn mark_scope(connection: &Connection) -> Result<(), StoreError> {
     note(connection, |due| due.scope_lost = true)
+}
+
+/// Notes that records of these entities were erased.
+pub(crate) fn mark_erased(
+    connection: &Connection,
+    entities: &BTreeSet<String>,
+) -> Result<(), StoreError> {
+    note(connection, |due| {
+        due.entities.extend(entities.iter().cloned());
+        due.erased = true;
+    })
 }
 
 fn note(connection: &Connection, what: impl FnOnce(&mut Due)) -> Result<(), StoreError> {
@@ -154,7 +168,7 @@ impl Store {
 
 const KEY: &str = "purge";
 /// Up to this size a file is written anew at once, in a fraction of a second; a larger one when the app is
-/// idle, unless a scope was lost, bytes.
+/// idle, unless a scope was lost or a record erased, bytes.
 pub(crate) const SMALL_BYTES_MAX: i64 = 32 * 1024 * 1024;
 /// How long readers are waited for.
 const READERS_PATIENCE: Duration = Duration::from_millis(200);

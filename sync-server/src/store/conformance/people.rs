@@ -20,6 +20,7 @@ fn receipt(number: u64) -> Receipt {
         number,
         batch,
         policy_version: 0,
+        erased: Vec::new(),
         outcome: Outcome::Refused { reasons: vec![reason] },
     }
 }

@@ -230,6 +230,39 @@ CREATE INDEX refresh_family_by_member ON refresh_family (member);
 CREATE INDEX refresh_family_by_device ON refresh_family (device);
 CREATE INDEX refresh_family_by_end ON refresh_family (expires_at);
 
+-- Records that were erased for good. What is left of each is its id, so that nobody can bring it back.
+CREATE TABLE erased (
+    record BLOB PRIMARY KEY,
+    position INTEGER NOT NULL UNIQUE,
+    at INTEGER NOT NULL,
+    -- Who asked for it; NULL for the operator.
+    member BLOB,
+    -- The record with which it went.
+    with_record BLOB,
+    entity TEXT,
+    documents INTEGER NOT NULL,
+    changes INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    receipts INTEGER NOT NULL,
+    -- When the file was written anew; NULL while free pages may hold traces.
+    scrubbed_at INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX erased_unscrubbed ON erased (position) WHERE scrubbed_at IS NULL;
+CREATE INDEX erased_with ON erased (with_record) WHERE with_record IS NOT NULL;
+
+-- The numbers of their documents, which no other document gets.
+CREATE TABLE erased_document (
+    number INTEGER PRIMARY KEY,
+    record BLOB NOT NULL
+) STRICT;
+
+-- Up to where each replica has removed what was erased.
+CREATE TABLE erasure_confirmed (
+    replica BLOB PRIMARY KEY,
+    up_to INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- When the operator last ended the time in which devices give back what others wrote.
 CREATE TABLE relay_closed (
     id INTEGER PRIMARY KEY CHECK (id = 1),

@@ -210,8 +210,11 @@ impl Write for Tx<'_> {
     }
 
     fn create_document(&mut self, document: &DocumentRow) -> Result<u64, StoreError> {
-        let sql = "INSERT INTO document (record, section, entity, cells, snapshot, folded_to)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let sql = "INSERT INTO document
+                       (number, record, section, entity, cells, snapshot, folded_to)
+                   VALUES (1 + max(coalesce((SELECT max(number) FROM document), 0),
+                                   coalesce((SELECT max(number) FROM erased_document), 0)),
+                           ?1, ?2, ?3, ?4, ?5, ?6)";
         self.run(
             sql,
             params![

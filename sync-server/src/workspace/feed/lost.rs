@@ -86,6 +86,11 @@ impl Lost {
         Some(Self { subscription, began, at, told: cursor })
     }
 
+    /// Where the device stands in it, as it last heard.
+    pub(super) const fn told(&self) -> Cursor {
+        self.told
+    }
+
     pub(super) fn name(&self) -> String {
         self.subscription.name()
     }

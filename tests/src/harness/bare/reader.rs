@@ -120,7 +120,9 @@ impl Reader {
                     assert!(self.held.contains_key(number), "changes of nothing: {number}");
                 }
                 Entry::Left { number } => _ = self.held.remove(number),
-                Entry::Erased { record } => self.held.retain(|_, id| id.record != *record),
+                Entry::Erased { mark } => {
+                    self.held.retain(|_, id| id.record.mark() != *mark);
+                }
             }
         }
         for ScopeCursor { scope, cursor } in &page.cursors {

@@ -30,8 +30,10 @@ fn documents(
     is_visible: &dyn Fn(&DocumentId) -> bool,
 ) -> Result<Documents, StoreError> {
     let mut documents = Documents::new();
-    for number in 1.. {
-        let Some(row) = tx.document(number)? else { break };
+    let mut last = 0;
+    while let Some(number) = tx.document_after(last)? {
+        last = number;
+        let Some(row) = tx.document(number)? else { continue };
         if !is_visible(&row.id) {
             continue;
         }

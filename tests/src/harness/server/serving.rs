@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use crdt_core::id::{Lease, MemberId, ReplicaId};
 use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{
-    Batch, Compare, Goodbye, GoodbyeCode, Hello, Outcome, PageParts, Receipt, Relay,
+    Batch, Compare, EraseRecord, Goodbye, GoodbyeCode, Hello, Outcome, Receipt, Relay,
 };
 use crdt_core::time::Timestamp;
 use rand::RngCore as _;
-use sync_server::session::{Effect, Greeted, Input, Renewed, Session};
+use sync_server::session::{BuiltPage, Effect, Greeted, Input, Renewed, Session};
 use sync_server::store::{self, StoreError};
 use sync_server::workspace::{HelloError, RelayedBy, Submitted};
 
@@ -78,6 +78,7 @@ impl SimServer {
         // One thread folds for all sessions.
         if running.served.keys().next() == Some(&wire) {
             running.fold();
+            running.scrub(at.wall);
         }
         let mut acts = self.catch_up_commit(at);
         acts.extend(self.feed(at, wire, Input::Tick));
@@ -103,7 +104,10 @@ impl SimServer {
             }
         });
         let input = match page {
-            Ok(page) => Input::PageBuilt(page.map(|page| PageParts::new(&page))),
+            Ok(page) => {
+                let up_to = seat.feed.erased_up_to();
+                Input::PageBuilt(page.map(|page| BuiltPage::new(&page, up_to)))
+            }
             Err(_) => Input::End(goodbye(GoodbyeCode::Internal, "a page could not be built")),
         };
         self.feed(at, wire, input)
@@ -143,6 +147,8 @@ impl SimServer {
             Effect::Compare(compare) => return self.compare(wire, &compare),
             Effect::Relay(relay) => return self.relay(at, wire, relay, acts),
             Effect::Acknowledge(receipt) => self.acknowledge(at, wire, receipt, acts),
+            Effect::ConfirmErasures(up_to) => self.confirm(at, wire, up_to),
+            Effect::Erase(asked) => return self.erase(at, wire, asked, acts),
             Effect::BuildPage { flush } => self.build_soon(wire, Build::Page { flush }, acts),
             Effect::BuildWhole(numbers) => self.build_soon(wire, Build::Whole(numbers), acts),
             Effect::Send(frame) => acts.push(Act::Send(wire, frame)),
@@ -271,6 +277,34 @@ impl SimServer {
         running.in_doubt = true;
         let seated: Vec<ReplicaId> = running.seats.keys().copied().collect();
         seated.iter().flat_map(|replica| self.end(at, replica, storage_failed())).collect()
+    }
+
+    fn confirm(&mut self, at: Moment, wire: Wire, up_to: u64) {
+        let Some(running) = &mut self.running else { return };
+        let Some((replica, _)) = running.current(wire) else { return };
+        // What cannot be noted now, the device says at its next hello.
+        let _unnoted = running.workspace.confirm_erasures(at.wall, replica, up_to);
+    }
+
+    /// Erases a record for a member, after what was handed in before.
+    fn erase(
+        &mut self,
+        at: Moment,
+        wire: Wire,
+        asked: EraseRecord,
+        acts: &mut Vec<Act>,
+    ) -> Option<Input> {
+        acts.extend(self.commit(at));
+        let running = self.running.as_mut()?;
+        let (replica, member) = running.current(wire)?;
+        let answer = running.workspace.answer_erasure(at.wall, replica, member, asked);
+        let input = match answer {
+            Ok(erasure) => Input::Erased(erasure),
+            Err(error) => Input::End(storage_goodbye(&error)),
+        };
+        acts.extend(self.announce(at));
+        acts.extend(self.settle_access(at));
+        Some(input)
     }
 
     /// Commits what has been handed in, then answers it.

@@ -243,6 +243,7 @@ impl World {
                 self.send_up(device, Packet::Close);
                 self.current.remove(&device);
             }
+            Outward::ErasureAnswered { request, answer } => self.note_erasure(request, answer),
             Outward::WakeAt(at) => {
                 let at = self.devices[device].clock.world_at(at).max(self.time.now());
                 self.schedule_at(at, Event::Wake { device, life });
