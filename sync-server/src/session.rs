@@ -254,10 +254,8 @@ impl Session {
             }
             (Message::Erase(erase), Phase::Live(live)) => {
                 live.erasing += 1;
-                if live.erasing > ERASURES_IN_FLIGHT_MAX {
-                    return self.close(GoodbyeCode::Protocol, "more erasures at once than fit");
-                }
-                vec![Effect::Erase(erase)]
+                let fits = live.erasing <= ERASURES_IN_FLIGHT_MAX;
+                self.erase(fits, erase)
             }
             (Message::Goodbye(goodbye), _) => {
                 self.phase = Phase::Closed;
@@ -381,6 +379,13 @@ impl Session {
         live.building = Some(due);
         live.unsaid = !flush;
         vec![Effect::BuildPage { flush }]
+    }
+
+    fn erase(&mut self, fits: bool, asked: EraseRecord) -> Vec<Effect> {
+        match fits {
+            true => vec![Effect::Erase(asked)],
+            false => self.close(GoodbyeCode::Protocol, "more erasures at once than fit"),
+        }
     }
 
     fn erased(&mut self, erasure: Erasure) -> Vec<Effect> {
