@@ -86,6 +86,15 @@ impl Change {
         })
     }
 
+    /// The key at which the operation of this id left a value that a later one can replace: nothing for one
+    /// that only took others away, which no document remembers.
+    #[must_use]
+    pub fn key_written(&self, id: &OpId) -> Option<&str> {
+        let mut ops = self.ops_with_ids();
+        let is_it = |(own, op): &(OpId, &Op)| own == id && matches!(op.action, Action::Put(_));
+        ops.find(is_it).map(|(_, op)| op.key.as_str())
+    }
+
     /// Automerge's bytes and hash of this change. The same change gives the same bytes everywhere.
     ///
     /// # Panics

@@ -174,12 +174,7 @@ impl Document {
             .filter(|change| *change.actor_id() == actor)
             .find(|change| (change.start_op().get()..=change.max_op()).contains(&id.counter))
             .and_then(|change| Change::from_automerge(change, &texts))
-            .and_then(|change| {
-                let mut found = change.ops_with_ids().filter(|(first, op)| {
-                    (first.counter..first.counter + op.len()).contains(&id.counter)
-                });
-                found.next().map(|(_, op)| op.key.clone())
-            })
+            .and_then(|change| change.key_written(id).map(str::to_owned))
     }
 
     /// Every change, in an order in which dependencies come first.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crdt_core::id::{ReplicaId, Section};
 use crdt_core::record::document::Purpose;
 use crdt_core::record::{
-    Admitted, Cells, Change, Document, Door, EncodedChange, History as Age, Judgement, Known, OpId,
+    Admitted, Cells, Change, Document, Door, EncodedChange, History as Age, Judgement, Known,
     Reason, Situation, judge, judge_knowing, judge_with,
 };
 use crdt_core::schema::{Entity, Schema};
@@ -112,10 +112,9 @@ impl Server {
         let mut wrote = BTreeMap::new();
         for encoded in &self.log {
             let stored = Change::from_stored(&encoded.bytes, &encoded.hash, &self.cells).unwrap();
-            for (first, op) in stored.ops_with_ids() {
-                let counters = first.counter..first.counter + op.len();
-                wrote.extend(counters.map(|counter| (OpId { counter, ..first }, op.key.clone())));
-            }
+            let ids = stored.ops_with_ids().map(|(id, _)| id);
+            let written = ids.filter_map(|id| Some((id, stored.key_written(&id)?.to_owned())));
+            wrote.extend(written);
         }
         match (judge_knowing(change, claim, situation, &wrote), slow) {
             (Ok(Judgement::NeedsDocument), _) => assert!(change.touches_text()),

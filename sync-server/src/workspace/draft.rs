@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crdt_core::id::{ChangeHash, DocumentId};
 use crdt_core::record::{
-    Admitted, Cells, Change, Clock, Document, DocumentError, Op, OpId, document::Purpose,
+    Admitted, Cells, Change, Clock, Document, DocumentError, OpId, document::Purpose,
 };
 
 use crate::store::{ChangeRow, DocumentRow, Read, StoreError, Write};
@@ -80,18 +80,16 @@ impl Draft {
 
     /// The key under which an operation of this document stands.
     pub(super) fn op_key(&self, tx: &dyn Read, id: &OpId) -> Result<Found, StoreError> {
-        let added = self.added.iter().map(|added| &added.change);
-        let key =
-            added.filter(|change| change.actor == id.actor).find_map(|change| key_in(change, id));
-        if let Some(key) = key {
-            return Ok(Found::Key(key));
+        let mut added = self.added.iter().map(|added| &added.change);
+        if let Some(key) = added.find_map(|change| change.key_written(id)) {
+            return Ok(Found::Key(key.to_owned()));
         }
         let Some(number) = self.number else { return Ok(Found::Nothing) };
         let Some(row) = tx.change_of(number, id)? else { return Ok(Found::Nothing) };
         let Some(bytes) = row.bytes else { return Ok(Found::Folded) };
         let change = Change::from_stored(&bytes, &row.hash, &self.cells)
             .map_err(|e| StoreError::Damaged(e.to_string()))?;
-        Ok(key_in(&change, id).map_or(Found::Nothing, Found::Key))
+        Ok(change.key_written(id).map_or(Found::Nothing, |key| Found::Key(key.to_owned())))
     }
 
     /// Loads the real document, for the slow door.
@@ -121,13 +119,6 @@ pub(super) enum Found {
     Nothing,
     /// Its change is folded: only the document knows.
     Folded,
-}
-
-fn key_in(change: &Change, id: &OpId) -> Option<String> {
-    let mut ops = change.ops_with_ids();
-    let holds =
-        |(first, op): &(OpId, &Op)| (first.counter..first.counter + op.len()).contains(&id.counter);
-    ops.find(holds).map(|(_, op)| op.key.clone())
 }
 
 fn damaged(error: DocumentError) -> StoreError {
