@@ -174,6 +174,20 @@ impl Stage {
             fault,
             Fault::Clone | Fault::DeviceRestore | Fault::DeviceCrash | Fault::Revocation
         );
+        // So does what an operator does to the server.
+        let needs_server = matches!(
+            fault,
+            Fault::Revocation
+                | Fault::RoleChange
+                | Fault::PolicyChange
+                | Fault::SchemaChange
+                | Fault::MergeRuleChange
+                | Fault::ServerRestart
+                | Fault::ServerRestore
+        );
+        if needs_server {
+            self.world.calm_disk(Storage::Server);
+        }
         if needs_disk && self.troubled.remove(&device) {
             self.world.calm_disk(Storage::Device(device));
         }

@@ -13,7 +13,7 @@ use super::super::network::{Blocked, Connection, Packet, Way, Wire};
 use super::super::server::{Act, CrashPoint};
 use super::super::tally::Fault;
 use super::events::Event;
-use super::{Device, World};
+use super::{Device, Storage, World};
 
 /// A device's file and account at one moment.
 #[derive(Debug, Clone)]
@@ -191,9 +191,10 @@ impl World {
         self.server_died(&wires);
     }
 
-    /// Starts the server again.
+    /// Starts the server again; whoever does it sees to its disk first.
     pub fn start_server(&mut self) {
         if !self.server.is_running() {
+            self.calm_disk(Storage::Server);
             self.server.start();
             self.act(vec![Act::RescopeSoon]);
         }
