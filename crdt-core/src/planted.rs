@@ -113,15 +113,8 @@ pub const fn planted(_bug: Bug) -> bool {
     false
 }
 
-/// Whether any bug is planted: never in a release.
-#[cfg(not(debug_assertions))]
-#[must_use]
-pub const fn any() -> bool {
-    false
-}
-
 #[cfg(debug_assertions)]
-pub use switch::{any, reached, with};
+pub use switch::{reached, with};
 
 #[cfg(debug_assertions)]
 mod switch {
@@ -152,12 +145,6 @@ mod switch {
     #[must_use]
     pub fn reached() -> u64 {
         REACHED.get()
-    }
-
-    /// Whether any bug is planted on this thread.
-    #[must_use]
-    pub fn any() -> bool {
-        PLANTED.get().is_some()
     }
 
     pub(super) fn is_on(bug: Bug) -> bool {
@@ -204,6 +191,6 @@ mod tests {
         assert_eq!((here, other, elsewhere), (true, false, false));
         assert_eq!(reached(), 1);
         assert!(std::panic::catch_unwind(|| with(one, || panic!("as a check does"))).is_err());
-        assert!(!planted(one) && !any());
+        assert!(!planted(one));
     }
 }

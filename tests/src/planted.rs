@@ -3,17 +3,19 @@
 
 mod seeds;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use crdt_core::planted::{self, Bug};
 
 use crate::harness::{probes, schedule, workday};
+use crate::organisation;
+use crate::simulator::attempt::attempt;
 
 pub use seeds::{Caught, Seeds};
 
 /// The kinds of seeded schedules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
+    /// A whole organisation under every fault there is.
+    Organisation,
     /// Edits and faults.
     Faults,
     /// People with roles, records and people that move.
@@ -24,12 +26,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Faults, Self::Workday, Self::Probes];
+    pub const ALL: [Self; 4] = [Self::Organisation, Self::Faults, Self::Workday, Self::Probes];
 
     /// Its name in tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Organisation => "organisation",
             Self::Faults => "faults",
             Self::Workday => "workday",
             Self::Probes => "probes",
@@ -41,7 +44,7 @@ impl Kind {
     pub const fn of(bug: Bug) -> &'static [Self] {
         match bug {
             Bug::AfterOnly => &[Self::Probes],
-            _ => &[Self::Faults, Self::Workday],
+            _ => &[Self::Organisation, Self::Faults, Self::Workday],
         }
     }
 
@@ -51,6 +54,7 @@ impl Kind {
 
     fn run(self, seed: u64) {
         match self {
+            Self::Organisation => drop(organisation::run(seed)),
             Self::Faults => drop(schedule::run(seed)),
             Self::Workday => _ = workday::run(seed),
             Self::Probes => drop(probes::run(seed)),
@@ -88,10 +92,8 @@ pub fn run(kind: Kind, seed: u64, bug: Option<Bug>) -> Outcome {
         Some(bug) => planted::with(bug, || kind.run(seed)),
         None => kind.run(seed),
     };
-    let Err(panic) = catch_unwind(AssertUnwindSafe(work)) else { return Outcome::Held };
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    let said = text.unwrap_or("a check that says nothing").to_owned();
+    let Err(failure) = attempt(work) else { return Outcome::Held };
+    let said = format!("{}\nthe check stands in {}", failure.message, failure.place);
     Outcome::Failed { check: check_of(&said), said }
 }
 

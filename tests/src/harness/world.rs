@@ -457,8 +457,7 @@ impl World {
 impl Drop for World {
     /// A failed simulation says how to see it again.
     fn drop(&mut self) {
-        let is_planted = crdt_core::planted::any();
-        if std::thread::panicking() && !is_planted && !keep_trace(self.trace.lines()) {
+        if std::thread::panicking() && !keep_trace(self.trace.lines()) {
             eprintln!("the last events:");
             self.trace.lines().for_each(|line| eprintln!("  {line}"));
             eprintln!("{}", super::replay_command(self.seed));

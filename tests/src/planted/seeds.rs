@@ -73,7 +73,7 @@ impl Seeds {
         for Caught { bug, kind, seed, schedules, check } in self.0.values() {
             let (bug, kind) = (bug.name(), kind.name());
             let _infallible =
-                writeln!(text, "{bug:<24} {kind:<8} {seed:>5} {schedules:>9}  {check}");
+                writeln!(text, "{bug:<24} {kind:<12} {seed:>5} {schedules:>9}  {check}");
         }
         text
     }
@@ -96,7 +96,7 @@ const HEAD: &str = "\
 # Planted bugs, the schedules that catch them, and the checks that fail.
 # Written by `cargo run -p tests --bin planted -- search`; read by tests/tests/planted.rs.
 #
-# bug                    kind      seed schedules  check
+# bug                    kind          seed schedules  check
 ";
 
 #[cfg(test)]
