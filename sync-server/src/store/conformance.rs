@@ -8,6 +8,7 @@ mod documents;
 mod log;
 mod material;
 mod people;
+mod relay;
 mod scopes;
 
 use std::sync::Arc;
@@ -49,6 +50,12 @@ const CONTRACTS: &[(&str, Contract)] = &[
     ("the directory keeps what it is told of each member", access::members),
     ("devices stay revoked, and grants stay noted", access::devices),
     ("documents are weighed and found by their record", access::documents),
+    ("what waits keeps its order and its place, and is gone when it is taken out", relay::parked),
+    (
+        "what was said of strangers first holds, and what was withdrawn is known from its number on",
+        relay::said,
+    ),
+    ("what was given back is counted by replica until the log begins anew", relay::counted),
     ("a feed serves each device the documents of its scopes", scopes::fed),
 ];
 
