@@ -50,20 +50,19 @@ pub fn to_give(
 ) -> Vec<(Change, EncodedChange)> {
     let lacks =
         |change: &Change| lacking.get(&change.actor).is_some_and(|first| change.seq >= *first);
-    let mut given = Vec::new();
+    let mut given: Vec<(Change, EncodedChange)> = Vec::new();
     let mut seeds = Vec::new();
-    for (change, encoded) in changes.into_iter().filter(|(change, _)| lacks(change)) {
-        let is_seed = change.as_seed().is_some();
-        if is_seed && given.is_empty() {
-            seeds.push((change, encoded));
-            continue;
-        }
-        given.push((change, encoded));
-        if given.len() == 1 {
+    for one in changes.into_iter().filter(|(change, _)| lacks(change)) {
+        if given.is_empty() && one.0.as_seed().is_some() {
+            seeds.push(one);
+        } else if given.is_empty() && one.0.deps.is_empty() {
+            given.push(one);
             given.append(&mut seeds);
+        } else {
+            given.append(&mut seeds);
+            given.push(one);
         }
     }
-    // Seeds alone: the record is there already.
     given.append(&mut seeds);
     given
 }

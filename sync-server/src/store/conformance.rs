@@ -9,6 +9,7 @@ mod erasure;
 mod log;
 mod material;
 mod people;
+mod relay;
 mod scopes;
 
 use std::sync::Arc;
@@ -54,6 +55,12 @@ const CONTRACTS: &[(&str, Contract)] = &[
     ("erasures are listed by their positions", erasure::listed),
     ("how far a replica knows of erasures never goes back", erasure::confirmed),
     ("what was deleted is written over once nobody reads", erasure::scrubbed),
+    ("what waits keeps its order and its place, and is gone when it is taken out", relay::parked),
+    (
+        "what was said of strangers first holds, and what was withdrawn is known from its number on",
+        relay::said,
+    ),
+    ("what was given back is counted by replica until the log begins anew", relay::counted),
     ("a feed serves each device the documents of its scopes", scopes::fed),
 ];
 

@@ -96,6 +96,8 @@ pub trait WriteRelay: ReadRelay {
         actor: &ActorId,
         seq: u64,
     ) -> Result<(), StoreError>;
+    /// Counts anew what replicas give back.
+    fn forget_relayed(&mut self) -> Result<(), StoreError>;
     /// Adds to what a replica gave back.
     fn count_relayed(&mut self, row: &RelayedRow) -> Result<(), StoreError>;
 }

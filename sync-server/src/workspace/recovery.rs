@@ -107,6 +107,7 @@ pub fn begin_epoch(
             return Ok(restoration);
         }
         tx.begin_epoch(epoch, &lineage, &restoration, &lost)?;
+        tx.forget_relayed()?;
         audit::append_act(tx, now, Act::Restored { position: last })?;
         Ok(restoration)
     })

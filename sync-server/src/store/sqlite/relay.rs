@@ -132,6 +132,10 @@ impl WriteRelay for Tx<'_> {
         self.run(sql, params![record, section, actor.as_bytes(), signed(seq)?]).map(drop)
     }
 
+    fn forget_relayed(&mut self) -> Result<(), StoreError> {
+        self.run("DELETE FROM relayed", []).map(drop)
+    }
+
     fn count_relayed(&mut self, row: &RelayedRow) -> Result<(), StoreError> {
         let sql = "INSERT INTO relayed (replica, member, taken, held, parked, refused, at)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
