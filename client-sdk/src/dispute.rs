@@ -36,6 +36,9 @@ pub struct Dispute {
 pub enum DisputeKind {
     /// The server refused it.
     Refused,
+    /// The file was damaged before it was sent, and not all of it, or of the records that it changes, can be
+    /// read.
+    FileDamaged,
     /// It cannot stand without one that was refused: its record was not accepted, or nothing is left of it.
     DependsOnRefused,
 }

@@ -23,7 +23,9 @@ pub(crate) mod receipts;
 pub(crate) mod recovery;
 pub(crate) mod relay;
 pub(crate) mod restamp;
+mod salvage;
 pub(crate) mod scope;
+mod seal;
 pub(crate) mod search;
 pub(crate) mod undo;
 pub(crate) mod withheld;
@@ -137,10 +139,8 @@ impl Store {
             max_page_count: config.max_page_count,
             vfs: config.vfs,
         };
-        let (mut connection, report) = opening.open()?;
-        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let state = prepare(&tx, config)?;
-        tx.commit()?;
+        let (mut connection, mut report) = opening.open()?;
+        let state = begin(&mut connection, config, &opening, &mut report)?;
         let published = RwLock::new(state.clone());
         let writer = Writer {
             connection: Some(connection),
@@ -264,7 +264,9 @@ impl Store {
     pub(crate) fn close(&self) {
         let mut writer = lock(&self.writer);
         lock(&self.readers).clear();
-        *writer = None;
+        if writer.take().is_some() {
+            self.opening.seal();
+        }
     }
 
     /// Closes the file and removes it.
@@ -274,7 +276,7 @@ impl Store {
         lock(&self.readers).clear();
         // The lock is held until the files are gone.
         writer.connection = None;
-        for suffix in ["", "-wal", "-shm", ".suspect"] {
+        for suffix in ["", "-wal", "-shm", ".suspect", seal::SUFFIX, open::NOTE] {
             let path = lock::beside(&self.opening.path, suffix);
             if path.exists() {
                 std::fs::remove_file(path).map_err(open::io)?;
@@ -314,6 +316,27 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Makes a file ready, in one transaction with what is brought over from a damaged one.
+fn begin(
+    connection: &mut Connection,
+    config: &Config,
+    opening: &Opening,
+    report: &mut OpenReport,
+) -> Result<State, StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let state = prepare(&tx, config)?;
+    let mut session = Session { tx, state, changes: Changes::default() };
+    if let Some(damaged) = &mut report.damaged {
+        opening.take_over(&mut session, damaged)?;
+    }
+    let Session { tx, state, .. } = session;
+    tx.commit()?;
+    if report.damaged.is_some() {
+        opening.salvage_done();
+    }
+    Ok(state)
 }
 
 /// Reads what memory keeps; for a new file, decides it.

@@ -29,7 +29,7 @@ pub struct Disk {
 pub enum Trouble {
     /// A read gives nothing.
     ReadError,
-    /// A read gives less than was asked for.
+    /// A read breaks off in the middle.
     ShortRead,
     /// A write fails, half done.
     WriteError,

@@ -159,13 +159,10 @@ impl Client {
         Arc::clone(&self.inner.access.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// Reads anew what was granted, after a welcome.
-    pub(super) fn refresh_access(&self) -> Result<(), StoreError> {
-        let state = self.inner.store.state();
-        let access = self.read(|connection| Access::read(connection, &state))?;
+    /// Takes what was granted anew, as the welcome's own transaction read it.
+    pub(super) fn adopt_access(&self, access: Access) {
         let mut slot = self.inner.access.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         *slot = Arc::new(access);
-        Ok(())
     }
 
     /// What there is to show of it.

@@ -11,8 +11,8 @@ use crdt_core::protocol::{
 };
 use crdt_core::schema::Schema;
 
-use super::Client;
 use super::maintenance::Occasion;
+use super::{Access, Client};
 use crate::error::StoreError;
 use crate::store::incoming::{self, PageApplied, purge};
 use crate::store::meta::{Grant, Measured};
@@ -90,7 +90,7 @@ impl Client {
         let server = welcome.server_time.plus_millis(delay);
         let moment = Moment { server, monotonic_ms: clock.monotonic_ms(), boot: clock.boot() };
         let measured = Measured { offset: server.since(clock.wall()), at: server };
-        let applied = self.write(Durability::Full, |session| {
+        let (applied, access) = self.write(Durability::Full, |session| {
             if welcome.member != session.state.meta.member {
                 return Err(StoreError::NotYours { what: "member" });
             }
@@ -117,11 +117,12 @@ impl Client {
             let limit = crdt_core::limits::PAGE_ENTRIES_MAX;
             applied.fetch = incoming::to_fetch(&session.tx, limit)?;
             applied.fetch.retain(|number| !applied.receipts.fetch.contains(number));
-            Ok(applied)
+            // Once this is stored nothing may fail any more.
+            Ok((applied, Access::read(&session.tx, &session.state)?))
         })?;
         self.inner.contact.hear(server, moment.monotonic_ms, moment.boot);
         self.purge_erased(&welcome.receipts);
-        self.refresh_access()?;
+        self.adopt_access(access);
         Ok(applied)
     }
 

@@ -61,6 +61,19 @@ pub(crate) fn tried(
     Ok(by_record.into_values().collect())
 }
 
+/// What changes tried, by record, told from them alone.
+pub(crate) fn tried_alone(schema: &Schema, changes: &[BatchChange]) -> Vec<Tried> {
+    let mut by_record: BTreeMap<RecordId, Tried> = BTreeMap::new();
+    for change in changes {
+        let entity = schema.entity(&change.entity);
+        let Ok(read) = change.stored.read(entity, &Cells::default()) else { continue };
+        let record = change.id.record;
+        let tried = by_record.entry(record).or_insert_with(|| Tried::new(record, &change.entity));
+        note(tried, &read);
+    }
+    by_record.into_values().collect()
+}
+
 /// What a text says without the unanswered changes from `row` on; nothing when the document is not here.
 fn text_before(connection: &Connection, document: i64, row: i64, text: &str) -> Option<String> {
     let (record, section) = identity(connection, document).ok()??;
@@ -279,6 +292,7 @@ fn read(row: &Row<'_>) -> Result<Dispute, StoreError> {
         batch: BatchId(fixed(&row.get::<_, Vec<u8>>(1)?, "batch id")?),
         kind: match row.get::<_, String>(2)?.as_str() {
             "refused" => DisputeKind::Refused,
+            "file_damaged" => DisputeKind::FileDamaged,
             _ => DisputeKind::DependsOnRefused,
         },
         created_at: Timestamp::from_millis(row.get(3)?),
@@ -312,6 +326,7 @@ pub(crate) fn count(connection: &Connection) -> Result<u64, StoreError> {
 const fn kind_word(kind: DisputeKind) -> &'static str {
     match kind {
         DisputeKind::Refused => "refused",
+        DisputeKind::FileDamaged => "file_damaged",
         DisputeKind::DependsOnRefused => "depends_on_refused",
     }
 }

@@ -6,7 +6,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::lock::beside;
-use super::{Durability, export, migrate};
+use super::{Durability, Session, export, migrate, salvage, seal};
 use crate::error::StoreError;
 
 /// What opening found.
@@ -27,6 +27,11 @@ pub struct Damaged {
     pub salvage: Option<PathBuf>,
     /// How many unsent batches that is.
     pub salvaged_batches: usize,
+    /// How many of them are in the new file and are going to be sent, under another replica's name.
+    pub resent: usize,
+    /// How many are [disputes](crate::Dispute) in the new file: those that were, and those of which not all
+    /// can be read.
+    pub disputed: usize,
     /// What was wrong.
     pub problem: String,
 }
@@ -42,6 +47,8 @@ pub(crate) struct Opening {
 
 /// Up to this size every open checks the whole file; larger ones are checked once a fault was seen, bytes.
 const CHECK_ALWAYS_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// What follows the database's name in the note of a file that was set aside.
+pub(crate) const NOTE: &str = ".salvage";
 /// Looks at a file before it counts as damaged.
 const LOOKS: u32 = 3;
 /// The WAL is folded back after this many pages of 4 KiB: small and reused, it makes commits faster.
@@ -95,12 +102,20 @@ impl Opening {
 
     /// Opens the file; a damaged one is set aside first and a fresh one made.
     pub(crate) fn open(&self) -> Result<(Connection, OpenReport), StoreError> {
+        self.finish_setting_aside()?;
         let created = !self.path.exists();
+        let is_broken = seal::take(&self.path, CHECK_ALWAYS_BYTES_MAX);
         let mut looks = 0;
         let problem = loop {
+            if is_broken {
+                break "it says something else than when it was closed".to_owned();
+            }
             looks += 1;
             match self.writer().and_then(|found| self.checked(found)) {
-                Ok(connection) => return Ok((connection, OpenReport { created, damaged: None })),
+                Ok(connection) => {
+                    let damaged = self.unfinished(&connection)?;
+                    return Ok((connection, OpenReport { created, damaged }));
+                }
                 // A read that failed looks the same as damage: only what is seen each time counts.
                 Err(StoreError::Corrupt(_)) if looks < LOOKS => {}
                 Err(StoreError::Corrupt(problem)) => break problem,
@@ -112,10 +127,28 @@ impl Opening {
         Ok((self.writer()?, report))
     }
 
+    /// Brings unsent work of a damaged file over into the one that is being made.
+    pub(crate) fn take_over(
+        &self,
+        session: &mut Session<'_>,
+        damaged: &mut Damaged,
+    ) -> Result<(), StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let Ok(connection) = self.connect(&damaged.moved_to, flags) else { return Ok(()) };
+        let salvaged = salvage::take_over(session, &connection)?;
+        (damaged.resent, damaged.disputed) = (salvaged.resent, salvaged.disputed);
+        Ok(())
+    }
+
     /// Notes that a fault was seen, so that the next open checks the whole file.
     pub(crate) fn suspect(&self) {
         // Without the note a large file is only checked when a fault shows again.
         let _ = std::fs::write(beside(&self.path, ".suspect"), b"");
+    }
+
+    /// Notes what a file says that was just closed.
+    pub(crate) fn seal(&self) {
+        seal::put(&self.path, CHECK_ALWAYS_BYTES_MAX);
     }
 
     fn checked(&self, connection: Connection) -> Result<Connection, StoreError> {
@@ -134,24 +167,78 @@ impl Opening {
         Ok(connection)
     }
 
+    /// Writes what can still be read of the unsent work beside the damaged file.
+    fn write_salvage(&self, damaged: &Path) -> (Option<PathBuf>, usize) {
+        let opened = self.connect(damaged, OpenFlags::SQLITE_OPEN_READ_WRITE);
+        let Ok(connection) = opened else { return (None, 0) };
+        let batches = export::readable_batches(&connection);
+        if batches.is_empty() {
+            return (None, 0);
+        }
+        let path = beside(damaged, ".unsent.json");
+        let text = serde_json::json!({ "batches": batches }).to_string();
+        match std::fs::write(&path, text) {
+            Ok(()) => (Some(path), batches.len()),
+            // The damaged file itself is still there.
+            Err(_) => (None, 0),
+        }
+    }
+
     fn set_aside(&self, problem: String) -> Result<Damaged, StoreError> {
         let moved_to = (1..)
             .map(|number| beside(&self.path, &format!(".damaged-{number}")))
             .find(|path| !path.exists())
             .expect("the numbers do not end before the free names begin");
+        let name = moved_to.file_name().map(|name| name.to_string_lossy().into_owned());
+        std::fs::write(beside(&self.path, NOTE), name.unwrap_or_default()).map_err(io)?;
+        std::fs::rename(&self.path, &moved_to).map_err(io)?;
+        self.finish_setting_aside()?;
+        let suspected = beside(&self.path, ".suspect");
+        if suspected.exists() {
+            std::fs::remove_file(suspected).map_err(io)?;
+        }
+        Ok(self.damaged(moved_to, problem))
+    }
+
+    /// Moves a damaged file's log to it, also when the process that moved the file has died since.
+    fn finish_setting_aside(&self) -> Result<(), StoreError> {
+        let Some(moved_to) = self.noted().filter(|_| !self.path.exists()) else { return Ok(()) };
         for suffix in ["-wal", "-shm"] {
             let from = beside(&self.path, suffix);
             if from.exists() {
                 std::fs::rename(from, beside(&moved_to, suffix)).map_err(io)?;
             }
         }
-        std::fs::rename(&self.path, &moved_to).map_err(io)?;
-        let suspected = beside(&self.path, ".suspect");
-        if suspected.exists() {
-            std::fs::remove_file(suspected).map_err(io)?;
+        Ok(())
+    }
+
+    /// The file that was set aside, whose unsent work is not in the new one yet.
+    fn noted(&self) -> Option<PathBuf> {
+        let name = std::fs::read_to_string(beside(&self.path, NOTE)).ok()?;
+        Some(self.path.with_file_name(name)).filter(|path| path.is_file())
+    }
+
+    /// A file that was set aside by a process that died before the new one was made.
+    fn unfinished(&self, connection: &Connection) -> Result<Option<Damaged>, StoreError> {
+        let Some(moved_to) = self.noted() else { return Ok(None) };
+        let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'replica')";
+        if connection.query_row(sql, [], |row| row.get(0))? {
+            self.salvage_done();
+            return Ok(None);
         }
-        let (salvage, salvaged_batches) = salvage(&moved_to);
-        Ok(Damaged { moved_to, salvage, salvaged_batches, problem })
+        let problem = "it was found damaged when it was opened before".to_owned();
+        Ok(Some(self.damaged(moved_to, problem)))
+    }
+
+    fn damaged(&self, moved_to: PathBuf, problem: String) -> Damaged {
+        let (salvage, salvaged_batches) = self.write_salvage(&moved_to);
+        Damaged { moved_to, salvage, salvaged_batches, resent: 0, disputed: 0, problem }
+    }
+
+    /// Everything that could be brought over is in the new file.
+    pub(crate) fn salvage_done(&self) {
+        // A note that stays is found to be one of the past.
+        let _ = std::fs::remove_file(beside(&self.path, NOTE));
     }
 }
 
@@ -204,23 +291,6 @@ fn keep_statements(connection: &Connection) -> Result<(), StoreError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
-}
-
-/// Writes what can still be read of the unsent work beside the damaged file.
-fn salvage(damaged: &Path) -> (Option<PathBuf>, usize) {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let Ok(connection) = Connection::open_with_flags(damaged, flags) else { return (None, 0) };
-    let batches = export::readable_batches(&connection);
-    if batches.is_empty() {
-        return (None, 0);
-    }
-    let path = beside(damaged, ".unsent.json");
-    let text = serde_json::json!({ "batches": batches }).to_string();
-    match std::fs::write(&path, text) {
-        Ok(()) => (Some(path), batches.len()),
-        // The damaged file itself is still there.
-        Err(_) => (None, 0),
-    }
 }
 
 pub(crate) fn io(error: std::io::Error) -> StoreError {

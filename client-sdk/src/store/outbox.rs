@@ -102,6 +102,24 @@ pub(crate) fn unsent_rows(
     Ok(found)
 }
 
+/// A batch without an answer by its number, if it can be read.
+pub(crate) fn unanswered(connection: &Connection, number: i64) -> Option<OutboxRow> {
+    let sql = format!("SELECT {COLUMNS} FROM outbox WHERE number = ?1 AND state = 0");
+    let mut statement = connection.prepare_cached(&sql).ok()?;
+    let mut rows = statement.query([number]).ok()?;
+    OutboxRow::from_row(rows.next().ok()??).ok()
+}
+
+/// Spends a number on a batch that is in the outbox no more, so that the account counts it.
+pub(crate) fn spend_number(session: &Session<'_>, batch: &[u8]) -> Result<(), StoreError> {
+    let sql = "INSERT INTO outbox (batch, created_at, wall, monotonic, boot, schema_version,
+                                   policy_version, bytes)
+               VALUES (?1, 0, 0, 0, zeroblob(16), 0, 0, 0)";
+    session.tx.prepare_cached(sql)?.execute([batch])?;
+    session.tx.prepare_cached("DELETE FROM outbox WHERE batch = ?1")?.execute([batch])?;
+    Ok(())
+}
+
 /// A batch by its name, and whether it was accepted.
 pub(crate) fn find(
     connection: &Connection,

@@ -78,7 +78,50 @@ fn of_a_damaged_file_the_unsent_work_that_can_be_read_is_salvaged() {
     assert_eq!(damaged.salvaged_batches, 40);
     let salvage = std::fs::read_to_string(damaged.salvage.unwrap()).unwrap();
     assert!(salvage.contains("Salvaged 7") && salvage.contains("Salvaged 39"));
-    assert!(client.unsent().unwrap().is_empty());
+    assert_eq!((damaged.resent, damaged.disputed), (40, 0));
+    assert_eq!(client.unsent().unwrap().batches, 40);
+    assert!(client.accounting().unwrap().balances());
+    let rows = client.query("SELECT count(*) FROM account", &[], Paging::first(1)).unwrap();
+    assert_eq!(rows.rows[0][0].as_int(), Some(40));
+}
+
+#[test]
+fn salvage_that_a_dying_process_left_undone_is_done_at_the_next_open() {
+    let device = Device::new("ada");
+    device.client.create("account", Edits::new().set("name", "Acme")).unwrap();
+    device.client.close();
+    // The file was moved and noted; its log was not, and there is no new file yet.
+    let beside = |suffix: &str| device.path.with_file_name(format!("device.db{suffix}"));
+    std::fs::rename(&device.path, beside(".damaged-1")).unwrap();
+    std::fs::write(beside("-wal"), b"").unwrap();
+    std::fs::write(beside(".salvage"), "device.db.damaged-1").unwrap();
+
+    let client = Client::open(device.config()).unwrap();
+    let damaged = client.open_report().damaged.clone().unwrap();
+    assert_eq!((damaged.resent, damaged.disputed), (1, 0));
+    assert!(beside(".damaged-1-wal").exists() && !beside(".salvage").exists());
+    client.close();
+    let client = Client::open(device.config()).unwrap();
+    assert_eq!(client.open_report().damaged, None, "it is told once");
+    assert_eq!(client.unsent().unwrap().batches, 1);
+}
+
+#[test]
+fn a_bit_that_flipped_in_a_value_while_the_file_lay_closed_is_found() {
+    let device = Device::new("ada");
+    device.client.create("account", Edits::new().set("name", "Wrongly")).unwrap();
+    device.client.close();
+    let written = std::fs::metadata(&device.path).unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(&device.path).unwrap();
+    let places = bytes.windows(7).enumerate().filter(|(_, found)| *found == b"Wrongly");
+    let places: Vec<usize> = places.map(|(place, _)| place).collect();
+    places.iter().for_each(|place| bytes[*place] = b'S');
+    std::fs::write(&device.path, bytes).unwrap();
+    let file = std::fs::File::options().write(true).open(&device.path).unwrap();
+    file.set_modified(written).unwrap();
+
+    let client = Client::open(device.config()).unwrap();
+    assert!(client.open_report().damaged.is_some(), "{} places", places.len());
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub fn rehearse(syncs: Syncs) -> Rehearsed {
     stage.collide();
     stage.grow();
     stage.lose_a_scope();
+    stage.work_offline();
     stage.end()
 }
 
@@ -301,7 +302,7 @@ impl Stage {
         let hooli = self.find("Hooli");
         for letter in ["a", "b", "c"] {
             self.edit(move |tx| {
-                tx.update(hooli, Edits::new().splice("notes", 0, 0, letter.repeat(9_000)))
+                tx.update(hooli, Edits::new().set("country", letter.repeat(8_000)))
             });
         }
         for _ in 0..70 {
@@ -327,6 +328,22 @@ impl Stage {
         self.edit(move |tx| tx.update(hooli, Edits::new().increment("visits", 1)));
     }
 
+    /// Unsent work of every kind, on records that the server has and on new ones.
+    fn work_offline(&mut self) {
+        let (hooli, acme) = (self.find("Hooli"), self.find("Acme"));
+        for number in 0..UNSENT {
+            self.edit(move |tx| {
+                let edits = Edits::new().set("name", format!("Offline {number}"));
+                let account = tx.create("account", edits)?;
+                let contact = Edits::new().set("last_name", "Roe").set("account", account);
+                tx.create("contact", contact)?;
+                let id = if number % 2 == 0 { hooli } else { acme };
+                let edits = Edits::new().increment("visits", 1).add("tags", format!("t{number}"));
+                tx.update(id, edits.splice("notes", 0, 0, format!("{number} ")))
+            });
+        }
+    }
+
     fn end(mut self) -> Rehearsed {
         assert!(self.client().accounting().expect("the file can be read").balances());
         self.client = None;
@@ -334,6 +351,9 @@ impl Stage {
         Rehearsed { device: self.device.tape(), server: self.server.tape() }
     }
 }
+
+/// Transactions of the last days, which nobody was sent.
+const UNSENT: usize = 12;
 
 fn replica(client: &Client) -> ReplicaId {
     client.hello(String::new()).expect("the file can be read").replica

@@ -88,10 +88,7 @@ impl ServerStep {
 /// Opens the workspace of the standard workload.
 ///
 /// # Errors
-/// The storage's.
-///
-/// # Panics
-/// When what it holds cannot be used.
+/// The storage's, also for what it holds and cannot be used.
 pub fn open(path: &Path, disk: &Disk) -> Result<Workspace, StoreError> {
     let options = SqliteOptions { vfs: Some(disk.name()), ..SqliteOptions::default() };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path, options)?);
@@ -99,7 +96,7 @@ pub fn open(path: &Path, disk: &Disk) -> Result<Workspace, StoreError> {
     match Workspace::open(store, PEER) {
         Ok(workspace) => Ok(workspace.with_stride(stride)),
         Err(OpenError::Store(error)) => Err(error),
-        Err(other) => panic!("the workspace cannot be opened: {other}"),
+        Err(other) => Err(StoreError::Damaged(other.to_string())),
     }
 }
 

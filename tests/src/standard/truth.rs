@@ -53,6 +53,12 @@ impl Truth {
         self.states.is_empty()
     }
 
+    /// Whether a commit made this state.
+    #[must_use]
+    pub fn is_known(&self, state: u64) -> bool {
+        self.states.iter().any(|(_, known)| *known == state)
+    }
+
     /// What is wrong with finding `state` after a cut behind so many operations, if anything.
     #[must_use]
     pub fn fault(&self, ops: usize, state: u64) -> Option<String> {

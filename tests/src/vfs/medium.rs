@@ -254,6 +254,9 @@ fn garbage(length: usize, rng: &mut StdRng) -> Vec<u8> {
 /// Writes beyond the end leave zeros in between.
 fn write_at(bytes: &mut Vec<u8>, at: u64, written: &[u8]) {
     let at = usize_of(at);
+    if at == bytes.len() {
+        return bytes.extend_from_slice(written);
+    }
     let end = at + written.len();
     if bytes.len() < end {
         bytes.resize(end, 0);

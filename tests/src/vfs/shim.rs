@@ -205,10 +205,10 @@ unsafe extern "C" fn read(
         match fate {
             None | Some(Fate::Done) => pass!(handle, xRead, to, bytes, at),
             Some(Fate::Struck(Trouble::ShortRead)) => {
-                let read = pass!(handle, xRead, to, bytes, at);
-                let half = usize::try_from(bytes / 2).unwrap_or(0);
-                ptr::write_bytes(to.cast::<u8>().add(half), 0, half);
-                if read == ffi::SQLITE_OK { ffi::SQLITE_IOERR_SHORT_READ } else { read }
+                // With an error, as an operating system says it: a short read without one is the end of a
+                // file for SQLite.
+                pass!(handle, xRead, to, bytes / 2, at);
+                ffi::SQLITE_IOERR_READ
             }
             Some(Fate::Struck(_) | Fate::Dead) => ffi::SQLITE_IOERR_READ,
         }
