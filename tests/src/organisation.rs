@@ -128,7 +128,7 @@ fn begin(seed: u64) -> (Organisation, Stage) {
     let stride = if seed.is_multiple_of(3) { short } else { Stride::default() };
     let mut world = World::with_schema(seed, stride, SCHEMA);
     let governed = Governed::found(&mut world);
-    let lenient = rng.random_bool(0.25).then(|| Device(1));
+    let lenient = rng.random_bool(0.25).then_some(Device(1));
     let cast = [
         ("boss", "admin", &[][..], None),
         ("ann", "rep", &["west"], None),

@@ -52,7 +52,7 @@ impl Client {
     /// Records that name it stay, and go on naming its id.
     ///
     /// The server does it at once and gives the position in its log; this device and the others follow with
-    /// their next page, and [`Changes::erased`](crate::Changes::erased) names the record. Devices that are
+    /// their next page, and [`Changes::erased`](field@crate::Changes::erased) names the record. Devices that are
     /// away follow when they come back, and whatever they still send about it is taken out. Erasing what was
     /// erased before succeeds.
     ///

@@ -128,7 +128,7 @@ fn what_is_no_sound_backup_is_refused_and_the_workspace_is_as_it_was() {
     let bytes = std::fs::read(&good).unwrap();
     let mut torn = bytes.clone();
     torn.truncate(bytes.len() / 2);
-    let mut flipped = bytes.clone();
+    let mut flipped = bytes;
     let middle = flipped.len() / 2;
     flipped[middle..middle + 2_048].fill(0xff);
     for (name, content) in [("torn", torn), ("flipped", flipped), ("text", b"hello".to_vec())] {
