@@ -39,7 +39,7 @@ const QUIET_MS: u64 = 60_000;
 const TERRITORIES: [&str; 3] = ["west", "east", "north"];
 
 /// Every kind of fault, and how often it is chosen where it is chosen from.
-pub const FAULTS: [(Fault, u32); 27] = [
+pub const FAULTS: [(Fault, u32); 28] = [
     (Fault::Partition, 4),
     (Fault::OneWayPartition, 3),
     (Fault::Delay, 2),
@@ -55,6 +55,7 @@ pub const FAULTS: [(Fault, u32); 27] = [
     (Fault::DiskFull, 2),
     (Fault::Clone, 1),
     (Fault::DeviceRestore, 2),
+    (Fault::ServerRestore, 1),
     (Fault::TokenExpiry, 2),
     (Fault::Revocation, 1),
     (Fault::RoleChange, 3),
@@ -244,6 +245,10 @@ impl App for Organisation {
             Fault::TerritoryMove => self.move_territory(stage, rng),
             _ => false,
         }
+    }
+
+    fn decide_again(&mut self, stage: &mut Stage) {
+        self.governed.borrow_mut().decide_again(&mut stage.world);
     }
 
     fn check_step(&mut self, stage: &mut Stage, device: Device) {

@@ -38,7 +38,7 @@ fn check_refusals(organisation: &mut Organisation, stage: &mut Stage) {
             for reason in &dispute.reasons {
                 let is_just = match reason.code.as_str() {
                     "invalid" => organisation.lenient.is_some(),
-                    "unknown_dependency" => stage.files_were_copied,
+                    "unknown_dependency" => stage.files_were_copied || stage.server_was_restored,
                     "depends_on_refused" | "forbidden" | "out_of_scope" => true,
                     // What was to restore the record was refused.
                     "deleted" => reason.record.is_some_and(|id| organisation.deleted.contains(&id)),

@@ -72,8 +72,16 @@ impl World {
     /// When the device cannot be read.
     pub fn shut_out(&mut self, device: Device) {
         let hello = self.at(device).client().hello(String::new());
-        self.shut_out.insert(device.0);
-        self.revoke(hello.expect("a device can be read").device);
+        let id = hello.expect("a device can be read").device;
+        self.shut_out.insert(device.0, id);
+        self.revoke(id);
+    }
+
+    /// Shuts the same devices out once more, as the ledger does after the server was restored.
+    pub fn repeat_revocations(&mut self) {
+        for id in self.shut_out.clone().into_values() {
+            self.revoke(id);
+        }
     }
 
     /// Installs the app again on a device that was shut out and has removed its file.
