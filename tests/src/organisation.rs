@@ -39,7 +39,7 @@ const QUIET_MS: u64 = 60_000;
 const TERRITORIES: [&str; 3] = ["west", "east", "north"];
 
 /// Every kind of fault, and how often it is chosen where it is chosen from.
-pub const FAULTS: [(Fault, u32); 28] = [
+pub const FAULTS: [(Fault, u32); 29] = [
     (Fault::Partition, 4),
     (Fault::OneWayPartition, 3),
     (Fault::Delay, 2),
@@ -63,6 +63,7 @@ pub const FAULTS: [(Fault, u32); 28] = [
     (Fault::TerritoryMove, 3),
     (Fault::SchemaChange, 1),
     (Fault::MergeRuleChange, 1),
+    (Fault::Erasure, 1),
     (Fault::OlderDevice, 1),
     (Fault::NewerDevice, 1),
     (Fault::NewerServer, 1),
@@ -77,6 +78,8 @@ struct Organisation {
     promises: Promises,
     /// Records that somebody has deleted.
     deleted: BTreeSet<RecordId>,
+    /// Records that were erased for good.
+    erased: BTreeSet<RecordId>,
     /// The device whose app lets more through than the server, if there is one.
     lenient: Option<Device>,
     /// Numbers what users write, so that no two values are the same.
@@ -167,6 +170,7 @@ fn begin(seed: u64) -> (Organisation, Stage) {
         records: Vec::new(),
         promises: Promises::default(),
         deleted: BTreeSet::new(),
+        erased: BTreeSet::new(),
         lenient,
         written: 0,
         steps: 0,
@@ -243,6 +247,7 @@ impl App for Organisation {
                 true
             }
             Fault::TerritoryMove => self.move_territory(stage, rng),
+            Fault::Erasure => self.erase_something(stage, rng),
             _ => false,
         }
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use client_sdk::engine::{Input, Nudge};
 use client_sdk::{EditError, SyncPhase, Transaction};
-use crdt_core::id::{DeviceId, MemberId};
+use crdt_core::id::MemberId;
 use crdt_core::protocol::Page;
 use crdt_core::schema::Schema;
 use rand::SeedableRng as _;
@@ -69,7 +69,7 @@ pub struct World {
     /// Devices that lose their power with the next page.
     doomed: BTreeSet<usize>,
     /// Devices that were shut out: they come to rest by having removed their files.
-    shut_out: BTreeMap<usize, DeviceId>,
+    shut_out: BTreeSet<usize>,
     /// Frames that were sent either way; pings are none.
     frames: u64,
     /// The schema that every app comes with, when it is not the built-in one.
@@ -137,7 +137,7 @@ impl World {
             wiretap: None,
             inspector: None,
             doomed: BTreeSet::new(),
-            shut_out: BTreeMap::new(),
+            shut_out: BTreeSet::new(),
             frames: 0,
             app_schema: None,
             erasures: erasing::Erasures::new(),
@@ -421,7 +421,7 @@ impl World {
     #[must_use]
     pub fn is_synced(&self) -> bool {
         let running = self.devices.iter().enumerate().filter(|(_, device)| device.is_running());
-        running.clone().all(|(place, device)| match self.shut_out.contains_key(&place) {
+        running.clone().all(|(place, device)| match self.shut_out.contains(&place) {
             true => device.sync().status().phase == SyncPhase::Revoked,
             false => device.sync().is_synced(),
         })
@@ -444,7 +444,7 @@ impl World {
     /// When one is not.
     pub fn check_account(&self, device: Device) {
         let at = self.at(device);
-        if self.shut_out.contains_key(&device.0) {
+        if self.shut_out.contains(&device.0) {
             return;
         }
         let held = Held::by(at.client(), at.sync().is_synced());

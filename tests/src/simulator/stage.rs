@@ -188,6 +188,7 @@ impl Stage {
                 | Fault::PolicyChange
                 | Fault::SchemaChange
                 | Fault::MergeRuleChange
+                | Fault::Erasure
                 | Fault::ServerRestart
                 | Fault::ServerRestore
         );
@@ -243,7 +244,6 @@ impl Stage {
                     let backup = backup.clone();
                     self.server_was_restored = true;
                     self.world.restore_server(&backup);
-                    self.world.repeat_revocations();
                     app.decide_again(self);
                 }
             }
@@ -268,7 +268,8 @@ impl Stage {
             | Fault::PolicyChange
             | Fault::TerritoryMove
             | Fault::SchemaChange
-            | Fault::MergeRuleChange => {
+            | Fault::MergeRuleChange
+            | Fault::Erasure => {
                 if app.govern(self, fault, rng) {
                     self.world.count(fault);
                 }

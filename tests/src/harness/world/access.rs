@@ -73,15 +73,8 @@ impl World {
     pub fn shut_out(&mut self, device: Device) {
         let hello = self.at(device).client().hello(String::new());
         let id = hello.expect("a device can be read").device;
-        self.shut_out.insert(device.0, id);
+        self.shut_out.insert(device.0);
         self.revoke(id);
-    }
-
-    /// Shuts the same devices out once more, as the ledger does after the server was restored.
-    pub fn repeat_revocations(&mut self) {
-        for id in self.shut_out.clone().into_values() {
-            self.revoke(id);
-        }
     }
 
     /// Installs the app again on a device that was shut out and has removed its file.
