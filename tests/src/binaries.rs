@@ -22,7 +22,14 @@ pub fn path(name: &str) -> PathBuf {
 fn build() -> BTreeMap<String, PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--workspace", "--bins", "--locked", "--message-format=json"]);
+    cargo.args([
+        "build",
+        "--workspace",
+        "--bins",
+        "--examples",
+        "--locked",
+        "--message-format=json",
+    ]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }

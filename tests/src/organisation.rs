@@ -39,7 +39,7 @@ const QUIET_MS: u64 = 60_000;
 const TERRITORIES: [&str; 3] = ["west", "east", "north"];
 
 /// Every kind of fault, and how often it is chosen where it is chosen from.
-pub const FAULTS: [(Fault, u32); 27] = [
+pub const FAULTS: [(Fault, u32); 29] = [
     (Fault::Partition, 4),
     (Fault::OneWayPartition, 3),
     (Fault::Delay, 2),
@@ -55,6 +55,7 @@ pub const FAULTS: [(Fault, u32); 27] = [
     (Fault::DiskFull, 2),
     (Fault::Clone, 1),
     (Fault::DeviceRestore, 2),
+    (Fault::ServerRestore, 1),
     (Fault::TokenExpiry, 2),
     (Fault::Revocation, 1),
     (Fault::RoleChange, 3),
@@ -62,6 +63,7 @@ pub const FAULTS: [(Fault, u32); 27] = [
     (Fault::TerritoryMove, 3),
     (Fault::SchemaChange, 1),
     (Fault::MergeRuleChange, 1),
+    (Fault::Erasure, 1),
     (Fault::OlderDevice, 1),
     (Fault::NewerDevice, 1),
     (Fault::NewerServer, 1),
@@ -76,6 +78,8 @@ struct Organisation {
     promises: Promises,
     /// Records that somebody has deleted.
     deleted: BTreeSet<RecordId>,
+    /// Records that were erased for good.
+    erased: BTreeSet<RecordId>,
     /// The device whose app lets more through than the server, if there is one.
     lenient: Option<Device>,
     /// Numbers what users write, so that no two values are the same.
@@ -166,6 +170,7 @@ fn begin(seed: u64) -> (Organisation, Stage) {
         records: Vec::new(),
         promises: Promises::default(),
         deleted: BTreeSet::new(),
+        erased: BTreeSet::new(),
         lenient,
         written: 0,
         steps: 0,
@@ -242,8 +247,13 @@ impl App for Organisation {
                 true
             }
             Fault::TerritoryMove => self.move_territory(stage, rng),
+            Fault::Erasure => self.erase_something(stage, rng),
             _ => false,
         }
+    }
+
+    fn decide_again(&mut self, stage: &mut Stage) {
+        self.governed.borrow_mut().decide_again(&mut stage.world);
     }
 
     fn check_step(&mut self, stage: &mut Stage, device: Device) {

@@ -53,6 +53,8 @@ pub enum Fault {
     SchemaChange,
     /// A field got another merge rule.
     MergeRuleChange,
+    /// A record was erased for good.
+    Erasure,
     /// A device of an older build connected.
     OlderDevice,
     /// A device of a newer build connected.
@@ -69,7 +71,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Partition,
         Self::OneWayPartition,
         Self::Delay,
@@ -93,6 +95,7 @@ impl Fault {
         Self::TerritoryMove,
         Self::SchemaChange,
         Self::MergeRuleChange,
+        Self::Erasure,
         Self::OlderDevice,
         Self::NewerDevice,
         Self::NewerServer,

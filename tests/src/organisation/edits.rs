@@ -13,6 +13,10 @@ use super::marks::{Mark, Put};
 use super::{BOSS, Insist, Organisation, TERRITORIES};
 use crate::harness::world::Device;
 use crate::simulator::stage::Stage;
+use sync_server::workspace::EraseError;
+
+/// Records from the beginning that are never erased.
+const KEPT_RECORDS: usize = 4;
 
 /// What is to be done to one record.
 enum Whim {
@@ -202,6 +206,19 @@ impl Organisation {
         let territory = *TERRITORIES.choose(rng).expect("there are territories");
         let edits = Edits::new().set("territory", territory);
         self.write(stage, BOSS, Vec::new(), Insist::Never, |tx| tx.update(record, edits)).is_some()
+    }
+
+    /// The operator erases a record for good; whether the server had it. Of the first accounts two stay.
+    pub(super) fn erase_something(&mut self, stage: &mut Stage, rng: &mut StdRng) -> bool {
+        let (stay, others) = self.records.split_at(self.records.len().min(KEPT_RECORDS));
+        assert!(!stay.is_empty(), "the organisation begins with records");
+        let Some((record, _)) = others.choose(rng).copied() else { return false };
+        match stage.world.erase(record) {
+            Ok(_) => self.erased.insert(record),
+            // It has not been sent, or nobody took it.
+            Err(EraseError::NoSuchRecord(_)) => false,
+            Err(error) => panic!("{record} cannot be erased: {error}"),
+        }
     }
 
     /// A user sends a dispute again, or gives it up.

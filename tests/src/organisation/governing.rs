@@ -114,6 +114,16 @@ impl Organisation {
         self.put_schema(world);
     }
 
+    /// Says everything once more to a server that was put back to an older state.
+    pub(super) fn decide_again(&mut self, world: &mut World) {
+        self.put_schema(world);
+        self.policy.version += 1;
+        world.put_policy(&self.policy.to_toml());
+        for member in self.members.clone().into_values() {
+            self.direct(world, &member);
+        }
+    }
+
     fn put_schema(&mut self, world: &mut World) {
         self.schema_version += 1;
         let score = match self.score_rule {

@@ -26,6 +26,9 @@ pub(super) fn check_rest(organisation: &mut Organisation, stage: &mut Stage) {
         let shows = |id: &DocumentId| visible.contains(&(id.record, id.section.to_string()));
         stage.world.assert_shows(device, &shows);
     }
+    for record in &organisation.erased {
+        assert!(!said.contains_key(record), "{record} was erased, and the server has it");
+    }
     check_refusals(organisation, stage);
     check_marks(organisation, stage, &said);
     check_values(organisation, stage, &said);
@@ -38,7 +41,7 @@ fn check_refusals(organisation: &mut Organisation, stage: &mut Stage) {
             for reason in &dispute.reasons {
                 let is_just = match reason.code.as_str() {
                     "invalid" => organisation.lenient.is_some(),
-                    "unknown_dependency" => stage.files_were_copied,
+                    "unknown_dependency" => stage.files_were_copied || stage.server_was_restored,
                     "depends_on_refused" | "forbidden" | "out_of_scope" => true,
                     // What was to restore the record was refused.
                     "deleted" => reason.record.is_some_and(|id| organisation.deleted.contains(&id)),
@@ -69,6 +72,7 @@ fn check_marks(organisation: &Organisation, stage: &Stage, said: &BTreeMap<Recor
                     *written.entry(*record).or_default() += token.len();
                 }
                 Mark::Visits(..) | Mark::Token(..) | Mark::Put(_) => {}
+                Mark::Tag(record, _) if organisation.erased.contains(record) => {}
                 Mark::Tag(record, tag) => {
                     let there = has_tag(said.get(record), tag);
                     assert_eq!(there, accepted, "{tag} of batch {batch} in {record}");

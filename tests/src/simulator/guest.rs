@@ -141,6 +141,13 @@ impl App for Guest {
         }
     }
 
+    fn decide_again(&mut self, stage: &mut Stage) {
+        for member in self.names.keys().copied().collect::<Vec<_>>() {
+            let active = !self.switched_off.contains(&member);
+            self.switch(stage, member, active);
+        }
+    }
+
     fn check_step(&mut self, stage: &mut Stage, device: Device) {
         self.steps += 1;
         let turn = stage.devices[self.steps % stage.devices.len()];

@@ -22,6 +22,9 @@ pub trait App {
     /// Governs: roles, policy, schema, territories, erasure. Whether it was done.
     fn govern(&mut self, stage: &mut Stage, fault: Fault, rng: &mut StdRng) -> bool;
 
+    /// The server was put back to an older state: says once more what was decided since.
+    fn decide_again(&mut self, stage: &mut Stage);
+
     /// Checks what must hold after every step, also in the middle of every fault.
     fn check_step(&mut self, stage: &mut Stage, device: Device);
 
@@ -40,6 +43,8 @@ pub struct Stage {
     pub devices: Vec<Device>,
     /// Whether a device's file was copied or put back: then it may have what the server has in another form.
     pub files_were_copied: bool,
+    /// Whether the server was put back to an older state: then what nobody holds any more is lost.
+    pub server_was_restored: bool,
     /// Whether a clock has been wrong, or a link slow: then devices know the time less exactly.
     pub time_was_disturbed: bool,
     /// Devices that are never shut out or switched off.
@@ -64,6 +69,7 @@ impl Stage {
             world,
             devices,
             files_were_copied: false,
+            server_was_restored: false,
             time_was_disturbed: false,
             spared: BTreeSet::new(),
             backups: BTreeMap::new(),
@@ -182,6 +188,7 @@ impl Stage {
                 | Fault::PolicyChange
                 | Fault::SchemaChange
                 | Fault::MergeRuleChange
+                | Fault::Erasure
                 | Fault::ServerRestart
                 | Fault::ServerRestore
         );
@@ -235,7 +242,9 @@ impl Stage {
             Fault::ServerRestore => {
                 if let Some(backup) = &self.server_backup {
                     let backup = backup.clone();
+                    self.server_was_restored = true;
                     self.world.restore_server(&backup);
+                    app.decide_again(self);
                 }
             }
             Fault::Clone => self.copy(device),
@@ -259,7 +268,8 @@ impl Stage {
             | Fault::PolicyChange
             | Fault::TerritoryMove
             | Fault::SchemaChange
-            | Fault::MergeRuleChange => {
+            | Fault::MergeRuleChange
+            | Fault::Erasure => {
                 if app.govern(self, fault, rng) {
                     self.world.count(fault);
                 }

@@ -72,8 +72,9 @@ impl World {
     /// When the device cannot be read.
     pub fn shut_out(&mut self, device: Device) {
         let hello = self.at(device).client().hello(String::new());
+        let id = hello.expect("a device can be read").device;
         self.shut_out.insert(device.0);
-        self.revoke(hello.expect("a device can be read").device);
+        self.revoke(id);
     }
 
     /// Installs the app again on a device that was shut out and has removed its file.
