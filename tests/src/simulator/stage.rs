@@ -171,6 +171,7 @@ impl Stage {
         self.world.online(device);
     }
 
+    // Long because it is one arm for each kind of fault.
     fn strike(&mut self, app: &mut impl App, device: Device, fault: Fault, rng: &mut StdRng) {
         if self.shut_out.contains(&device) {
             return;
