@@ -8,6 +8,10 @@ use std::sync::{Mutex, PoisonError};
 pub const COMMIT_BEFORE_RECEIPTS: &str = "commit.before_receipts";
 /// Before the commit of batches.
 pub const COMMIT_BEFORE: &str = "commit.before";
+/// Within the transaction that folds a document, before its commit.
+pub const FOLD: &str = "fold";
+/// Within a step of finding scopes again, before its commit.
+pub const RESCOPE: &str = "rescope";
 
 /// Stops this thread for good when the environment's `FIELDBOOK_FAILPOINT` names this point; the test sees
 /// the line on standard error and kills the process.

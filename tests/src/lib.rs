@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod binaries;
+pub mod fixtures;
 pub mod fuzz;
 pub mod harness;
 pub mod kills;

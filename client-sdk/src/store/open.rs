@@ -64,10 +64,7 @@ impl Opening {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = self.connect(&self.path, flags)?;
         keep_statements(&connection)?;
-        let found = migrate::version(&connection)?;
-        if found > migrate::NEWEST {
-            return Err(StoreError::Newer { found, known: migrate::NEWEST });
-        }
+        migrate::refuse_newer(&connection)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         commit_with(&connection, Durability::Full)?;
         connection.pragma_update(None, "journal_size_limit", JOURNAL_BYTES_MAX)?;

@@ -5,6 +5,7 @@ mod accounts;
 pub mod audit;
 pub mod backup;
 mod erasure;
+mod migrate;
 mod recovery;
 mod relay;
 mod rows;
@@ -23,9 +24,6 @@ use crdt_core::id::Epoch;
 use crdt_core::planted::{Bug, planted};
 use tx::Tx;
 
-/// The format of the file; migrations raise it.
-const FORMAT: i64 = 1;
-const MIGRATIONS: [&str; FORMAT as usize] = [include_str!("sqlite/0001.sql")];
 /// The WAL is folded into the file beyond this, pages of 4 KiB.
 const CHECKPOINT_PAGES: u32 = 4_000;
 /// How long a connection waits for another's lock.
@@ -64,13 +62,12 @@ impl SqliteStore {
         let mut connection = Connection::open(path).map_err(fault)?;
         configure(&connection, SqliteOptions::default())?;
         let tx = connection.transaction().map_err(fault)?;
-        tx.execute_batch(MIGRATIONS[0]).map_err(fault)?;
+        migrate::begin(&tx)?;
         tx.execute(
             "INSERT INTO log (id, epoch, head, schema) VALUES (1, ?1, 0, ?2)",
             (epoch.0, schema),
         )
         .map_err(fault)?;
-        tx.pragma_update(None, "user_version", FORMAT).map_err(fault)?;
         tx.commit().map_err(fault)
     }
 
@@ -87,7 +84,7 @@ impl SqliteStore {
             Err(TryLockError::Error(error)) => return Err(backend(error)),
         }
         let writer = writer(path, options)?;
-        migrate(&writer)?;
+        migrate::migrate(&writer)?;
         let (writer, readers) = (Mutex::new(Some(writer)), Mutex::new(Vec::new()));
         Ok(Self { path: path.to_owned(), options, writer, readers, _lock: lock })
     }
@@ -193,6 +190,8 @@ fn transact(
 /// last sync may have failed, and nothing is to be appended to it.
 fn writer(path: &Path, options: SqliteOptions) -> Result<Connection, StoreError> {
     let writer = connect(path, options)?;
+    // Before anything is set: a file that is refused is left as it is.
+    migrate::refuse(&writer)?;
     configure(&writer, options)?;
     let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
     match writer.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(fault)? {
@@ -253,22 +252,6 @@ fn configure(connection: &Connection, options: SqliteOptions) -> Result<(), Stor
 fn keep_statements(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.set_prepared_statement_cache_capacity(64);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
-}
-
-fn migrate(connection: &Connection) -> Result<(), StoreError> {
-    let found: i64 =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fault)?;
-    if found > FORMAT {
-        return Err(StoreError::Newer { found, known: FORMAT });
-    }
-    if found == 0 {
-        return Err(StoreError::Damaged("the file is not a workspace".to_owned()));
-    }
-    for (number, sql) in (1..).zip(MIGRATIONS).skip_while(|(number, _)| *number <= found) {
-        let step = format!("BEGIN IMMEDIATE; {sql}; PRAGMA user_version = {number}; COMMIT");
-        connection.execute_batch(&step).map_err(fault)?;
-    }
-    Ok(())
 }
 
 fn fault(error: rusqlite::Error) -> StoreError {

@@ -6,6 +6,7 @@ use crdt_core::record::document::Purpose;
 use crdt_core::record::{Cells, Document, DocumentError};
 
 use super::Workspace;
+use crate::failpoint;
 use crate::store::{self, DocumentRow, Read, StoreError};
 
 /// What one step of folding did.
@@ -75,7 +76,11 @@ impl Workspace {
             Ok(None)
         })?;
         let Some(Folded { document, snapshot }) = folded else { return Ok(None) };
-        store::write(&*self.store, |tx| tx.fold(document, &snapshot, up_to))?;
+        store::write(&*self.store, |tx| {
+            tx.fold(document, &snapshot, up_to)?;
+            failpoint::hit(failpoint::FOLD);
+            Ok(())
+        })?;
         Ok(Some(document))
     }
 }

@@ -6,6 +6,7 @@ use crdt_core::time::Timestamp;
 
 use super::directory::SERVER;
 use super::{Workspace, author, routes};
+use crate::failpoint;
 use crate::store::access::{Follower, Rescope};
 use crate::store::{self, BatchRow, StoreError, Write};
 
@@ -41,7 +42,9 @@ impl Workspace {
         let store = self.store();
         let step = store::write(&*store, |tx| {
             let Some(next) = tx.next_rescope()? else { return Ok(Rescoping::Idle) };
-            self.step(tx, now, &next)
+            let step = self.step(tx, now, &next)?;
+            failpoint::hit(failpoint::RESCOPE);
+            Ok(step)
         })?;
         self.is_rescoping = step != Rescoping::Idle;
         Ok(step)

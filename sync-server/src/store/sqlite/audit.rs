@@ -7,9 +7,10 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use super::super::StoreError;
 use super::super::audit::{AuditRow, ReadAudit, WriteAudit};
+use super::fault;
+use super::migrate::FORMAT;
 use super::rows::{signed, unsigned};
 use super::tx::Tx;
-use super::{FORMAT, fault};
 use crate::audit::Head;
 
 impl ReadAudit for Tx<'_> {

@@ -6,8 +6,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::super::{LogInfo, Read as _, StoreError};
 use super::audit::AuditFile;
+use super::fault;
+use super::migrate::FORMAT;
 use super::tx::Tx;
-use super::{FORMAT, fault};
 use crate::audit::{Head, Verifier};
 
 /// What a copy holds.
