@@ -83,6 +83,17 @@ impl Latencies {
     }
 }
 
+/// What a figure is to reach.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub enum Target {
+    /// No more than this.
+    AtMost(f64),
+    /// No less than this.
+    AtLeast(f64),
+    /// No more than so many times the floor.
+    TimesFloor(f64),
+}
+
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
@@ -94,13 +105,32 @@ pub struct Figure {
     pub value: Spread,
     /// What the same work costs at least, in the same run of the program.
     pub floor: Option<Spread>,
+    /// What it is to reach, when something was set.
+    pub target: Option<Target>,
 }
 
 impl Figure {
     /// A figure without a floor.
     #[must_use]
     pub fn new(name: impl Into<String>, unit: &'static str, measured: &[f64]) -> Self {
-        Self { name: name.into(), unit, value: Spread::of(measured), floor: None }
+        Self { name: name.into(), unit, value: Spread::of(measured), floor: None, target: None }
+    }
+
+    /// With what it is to reach.
+    #[must_use]
+    pub const fn target(mut self, target: Target) -> Self {
+        self.target = Some(target);
+        self
+    }
+
+    /// Whether it reaches its target; nothing without one, or when the floor that it speaks of is unknown.
+    #[must_use]
+    pub fn is_met(&self) -> Option<bool> {
+        match self.target? {
+            Target::AtMost(most) => Some(self.value.median <= most),
+            Target::AtLeast(least) => Some(self.value.median >= least),
+            Target::TimesFloor(times) => self.ratio().map(|ratio| ratio <= times),
+        }
     }
 
     /// With the floor beside it.
@@ -149,5 +179,19 @@ mod tests {
         assert_eq!(figure.ratio(), None);
         assert_eq!(figure.clone().floor(&[0.0]).ratio(), None);
         assert_eq!(figure.floor(&[2.0]).ratio(), Some(1.5));
+    }
+
+    #[test]
+    fn a_target_is_met_or_not_by_the_median() {
+        let figure = Figure::new("x", "ms", &[1.0, 3.0, 9.0]);
+        assert_eq!(figure.is_met(), None);
+        let met = |target| figure.clone().floor(&[2.0]).target(target).is_met();
+        assert_eq!(met(Target::AtMost(3.0)), Some(true));
+        assert_eq!(met(Target::AtMost(2.9)), Some(false));
+        assert_eq!(met(Target::AtLeast(3.0)), Some(true));
+        assert_eq!(met(Target::AtLeast(3.1)), Some(false));
+        assert_eq!(met(Target::TimesFloor(1.5)), Some(true));
+        assert_eq!(met(Target::TimesFloor(1.4)), Some(false));
+        assert_eq!(figure.target(Target::TimesFloor(1.5)).is_met(), None);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::figure::{Figure, Spread};
+use super::figure::{Figure, Spread, Target};
 use super::loads::Loads;
 use super::machine::Machine;
 use super::options::Options;
@@ -68,7 +68,17 @@ impl fmt::Display for Report {
         let from = if self.from_files { "read from files" } else { "generated" };
         writeln!(f, "{model}, {cores} cores; N = {}, {from}, seed {}", self.records, self.seed)?;
         writeln!(f, "medians of {} runs; in brackets the least and the greatest\n", self.runs)?;
-        let head = ["figure", "unit", "value", "floor", "ratio", "spread", "spread of the floor"];
+        let head = [
+            "figure",
+            "unit",
+            "value",
+            "floor",
+            "ratio",
+            "target",
+            "met",
+            "spread",
+            "of the floor",
+        ];
         row(f, &head)?;
         for section in &self.workloads {
             writeln!(f, "{}", section.name)?;
@@ -104,16 +114,27 @@ fn line(f: &mut fmt::Formatter<'_>, figure: &Figure) -> fmt::Result {
             &short(figure.value.median),
             &floor.map_or_else(String::new, |floor| short(floor.median)),
             &figure.ratio().map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+            &figure.target.map_or_else(String::new, wanted),
+            figure.is_met().map_or("", |met| if met { "yes" } else { "NO" }),
             &spread(figure.value),
             &floor.map_or_else(String::new, spread),
         ],
     )
 }
 
-fn row(f: &mut fmt::Formatter<'_>, cells: &[&str; 7]) -> fmt::Result {
-    let [name, unit, value, floor, ratio, spread, floor_spread] = cells;
+fn wanted(target: Target) -> String {
+    match target {
+        Target::AtMost(most) => format!("≤ {}", short(most)),
+        Target::AtLeast(least) => format!("≥ {}", short(least)),
+        Target::TimesFloor(times) => format!("≤ {times:.2} ×"),
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, cells: &[&str; 9]) -> fmt::Result {
+    let [name, unit, value, floor, ratio, target, met, spread, floor_spread] = cells;
     let text = format!(
-        "  {name:<44} {unit:<12} {value:>9} {floor:>9} {ratio:>6}  {spread:<21} {floor_spread}"
+        "  {name:<44} {unit:<12} {value:>9} {floor:>9} {ratio:>6} {target:>9} {met:<3}  {spread:<21} \
+         {floor_spread}"
     );
     writeln!(f, "{}", text.trim_end())
 }
@@ -135,18 +156,19 @@ mod tests {
         let options = Options::parse(std::iter::empty()).unwrap().unwrap();
         let mut report = Report::new(&options);
         let figure = Figure::new("p50", "µs", &[30.0, 31.0, 29.0]).floor(&[20.0, 19.0, 21.0]);
+        let figure = figure.target(Target::TimesFloor(1.2));
         report.add("W2 edits", vec![figure], Loads::default(), vec!["a note".to_owned()]);
         report
     }
 
     #[test]
-    fn a_line_shows_value_floor_ratio_and_both_spreads() {
+    fn a_line_shows_value_floor_ratio_target_and_both_spreads() {
         let text = report().to_string();
         let line = text.lines().find(|line| line.contains("p50")).unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
         let expected =
-            ["p50", "µs", "30.0", "20.0", "1.50", "[29.0", "–", "31.0]", "[19.0", "–", "21.0]"];
-        assert_eq!(words, expected);
+            "p50 µs 30.0 20.0 1.50 ≤ 1.20 × NO [29.0 – 31.0] [19.0 – 21.0]".split_whitespace();
+        assert_eq!(words, expected.collect::<Vec<_>>());
         assert!(text.contains("slow door 0"));
     }
 

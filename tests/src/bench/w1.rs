@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use client_sdk::{Client, EditError, Edits, Paging, RecordId};
 
-use super::figure::{Figure, millis};
+use super::figure::{Figure, Target, millis};
 use super::floor::{self, Durability};
 use super::loads::Loads;
 use super::machine;
@@ -33,10 +33,10 @@ pub struct Device {
     pub path: PathBuf,
 }
 
-/// How many devices pull, for so many runs.
+/// How many devices pull, for so many pairs.
 #[must_use]
-pub const fn devices(runs: usize) -> usize {
-    2 * runs
+pub const fn devices(pairs: usize) -> usize {
+    2 * pairs
 }
 
 /// Records of one batch of the import.
@@ -76,8 +76,34 @@ pub fn run(
 ) -> Result<Devices> {
     let before = Loads::now();
     let mut figures = import(stage, workload)?;
-    let mut pulls = Vec::new();
-    let mut pairs = Vec::new();
+    let (devices, pulls) = pull_all(stage, workload, runs)?;
+    let memory = machine::peak_memory_mb();
+    let loads = Loads::now().since(&before);
+    figures.extend(pull_figures(stage, workload, &pulls, &devices.base)?);
+    let notes = memory.map(|mb| {
+        format!(
+            "peak memory of the process after the pulls: {mb:.0} MB, the server, the importing \
+             device and the workload itself included"
+        )
+    });
+    report.add("W1 import, then first sync", figures, loads, notes.into_iter().collect());
+    Ok(devices)
+}
+
+/// What it leaves for the others, and no figures.
+///
+/// # Errors
+/// When a device fails or does not show what was imported.
+pub fn prepare(stage: &Stage, workload: &Workload, pairs: usize) -> Result<Devices> {
+    let (loader, _) = write_all(stage, workload)?;
+    sync(&loader)?;
+    loader.close();
+    Ok(pull_all(stage, workload, pairs)?.0)
+}
+
+/// Two fresh devices for each run that pull everything, one after the other.
+fn pull_all(stage: &Stage, workload: &Workload, runs: usize) -> Result<(Devices, Vec<Pull>)> {
+    let (mut pulls, mut pairs) = (Vec::new(), Vec::new());
     for run in 0..runs {
         let mut fresh = |number: usize| {
             let file = format!("device-{number}.db");
@@ -87,22 +113,13 @@ pub fn run(
         };
         pairs.push([fresh(2 * run)?, fresh(2 * run + 1)?]);
     }
-    let memory = machine::peak_memory_mb();
-    let loads = Loads::now().since(&before);
     let base = stage.path("base.db");
     floor::copy(&pairs[0][0].path, &base)?;
-    figures.extend(pull_figures(stage, workload, &pulls, &base)?);
-    let notes = memory.map(|mb| {
-        format!(
-            "peak memory of the process after the pulls: {mb:.0} MB, the server, the importing \
-             device and the workload itself included"
-        )
-    });
-    report.add("W1 import, then first sync", figures, loads, notes.into_iter().collect());
-    Ok(Devices { pairs, base })
+    Ok((Devices { pairs, base }, pulls))
 }
 
-fn import(stage: &Stage, workload: &Workload) -> Result<Vec<Figure>> {
+/// A device that has written every record and sent none; how long that took.
+fn write_all(stage: &Stage, workload: &Workload) -> Result<(Client, Duration)> {
     let loader = stage.device("loader.db", IMPORTER)?;
     let records: Vec<(RecordId, Edits)> = workload
         .contacts
@@ -113,7 +130,12 @@ fn import(stage: &Stage, workload: &Workload) -> Result<Vec<Figure>> {
     for batch in records.chunks(IMPORT_STEP) {
         create(&loader, batch)?;
     }
-    let imported = begin.elapsed();
+    let took = begin.elapsed();
+    Ok((loader, took))
+}
+
+fn import(stage: &Stage, workload: &Workload) -> Result<Vec<Figure>> {
+    let (loader, imported) = write_all(stage, workload)?;
     let tables = Tables::read(&stage.path("loader.db"), &IMPORTED)?;
     let path = stage.path("import-floor.db");
     let floor = tables.insert(&path, IMPORT_STEP, Durability::Full, Indexes::Kept)?;
@@ -127,6 +149,9 @@ fn import(stage: &Stage, workload: &Workload) -> Result<Vec<Figure>> {
     loader.close();
     Ok(vec![
         Figure::new("import on one device", "ms", &[millis(imported)]).floor(&[millis(floor)]),
+        Figure::new("the same as a speed", "records/s", &[count / imported.as_secs_f64()])
+            .floor(&[count / floor.as_secs_f64()])
+            .target(Target::AtLeast(25_000.0)),
         Figure::new("upload of the import", "ms", &[millis(sent)]),
         Figure::new("upload, wire", "B/record", &[wire.bytes() / count]),
     ])
@@ -207,10 +232,17 @@ fn pull_figures(
     let speed = |millis: &[f64]| -> Vec<f64> { millis.iter().map(|ms| count / ms * 1e3).collect() };
     let bytes: Vec<f64> = pulls.iter().map(|pull| pull.bytes / count).collect();
     Ok(vec![
-        Figure::new("first page can be queried", "ms", &of(|pull| pull.first_page)),
+        Figure::new("first page can be queried", "ms", &of(|pull| pull.first_page))
+            .target(Target::AtMost(100.0)),
         Figure::new("all can be queried", "ms", &of(|pull| pull.caught_up)),
-        Figure::new("all can be queried and searched", "ms", &searchable).floor(&floors),
-        Figure::new("the same as a speed", "records/s", &speed(&searchable)).floor(&speed(&floors)),
-        Figure::new("first sync, wire", "B/record", &bytes).floor(&[least]),
+        Figure::new("all can be queried and searched", "ms", &searchable)
+            .floor(&floors)
+            .target(Target::TimesFloor(1.5)),
+        Figure::new("the same as a speed", "records/s", &speed(&searchable))
+            .floor(&speed(&floors))
+            .target(Target::AtLeast(50_000.0)),
+        Figure::new("first sync, wire", "B/record", &bytes)
+            .floor(&[least])
+            .target(Target::AtMost(240.0)),
     ])
 }

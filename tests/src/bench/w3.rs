@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use client_sdk::{Client, Paging, Rows};
 
-use super::figure::{Figure, millis};
+use super::figure::{Figure, Target, millis};
 use super::floor::{self, Durability, EditRows};
 use super::loads::Loads;
 use super::report::Report;
@@ -58,8 +58,12 @@ pub fn run(
         ];
     }
     let figures = vec![
-        Figure::new("both devices show the same", "ms", &took).floor(&floor_took),
-        Figure::new("wire, up and down", "B/edit", &bytes).floor(&floor_bytes),
+        Figure::new("both devices show the same", "ms", &took)
+            .floor(&floor_took)
+            .target(Target::AtMost(150.0)),
+        Figure::new("wire, up and down", "B/edit", &bytes)
+            .floor(&floor_bytes)
+            .target(Target::AtMost(32.0)),
     ];
     report.add("W3 merge of two devices", figures, Loads::now().since(&before), notes);
     Ok(())

@@ -7,7 +7,7 @@ use client_sdk::Client;
 
 use super::contact;
 use super::echo::Echo;
-use super::figure::{Latencies, Latency, millis};
+use super::figure::{Figure, Latencies, Latency, Target, millis};
 use super::floor::{self, Durability};
 use super::loads::Loads;
 use super::report::Report;
@@ -29,15 +29,22 @@ pub fn run(
     let (sync_a, sync_b) = (a.start_sync()?, b.start_sync()?);
     stage.wait_until_live(a)?;
     stage.wait_until_live(b)?;
-    let (mut own, mut floors) = (Latencies::default(), Latencies::default());
+    let (mut own, mut floors, mut bytes) = (Latencies::default(), Latencies::default(), Vec::new());
     for run in 0..runs {
         let edits: Vec<FieldEdit> = workload.w4.iter().map(|edit| edit.of_run(run)).collect();
+        let wire = stage.wire()?;
         own.push(edit(a, b, &edits)?);
+        bytes.push(stage.wire()?.since(&wire).bytes() / edits.len() as f64);
         floors.push(floor(stage, edits.len())?);
     }
     sync_a.close();
     sync_b.close();
-    let figures = own.figures("A edits until B shows it,", "ms", Some(&floors)).to_vec();
+    let [p50, p99] = own.figures("A edits until B shows it,", "ms", Some(&floors));
+    let figures = vec![
+        p50.target(Target::AtMost(1.0)),
+        p99.target(Target::AtMost(5.0)),
+        Figure::new("wire, both devices, both ways", "B/edit", &bytes).target(Target::AtMost(90.0)),
+    ];
     report.add("W4 live edits", figures, Loads::now().since(&before), Vec::new());
     Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use client_sdk::Client;
 
 use super::echo::Echo;
-use super::figure::{Figure, millis};
+use super::figure::{Figure, Target, millis};
 use super::loads::Loads;
 use super::report::Report;
 use super::stage::{Stage, sync};
@@ -15,7 +15,13 @@ use super::stage::{Stage, sync};
 ///
 /// # Errors
 /// When the device fails.
-pub fn run(stage: &Stage, device: &Client, runs: usize, report: &mut Report) -> Result<()> {
+pub fn run(
+    stage: &Stage,
+    device: &Client,
+    records: usize,
+    runs: usize,
+    report: &mut Report,
+) -> Result<()> {
     let before = Loads::now();
     sync(device)?;
     let echo = Echo::start(stage.runtime())?;
@@ -39,10 +45,14 @@ pub fn run(stage: &Stage, device: &Client, runs: usize, report: &mut Report) -> 
         floors.push(millis(begin.elapsed()));
     }
     let figures = vec![
-        Figure::new("up to date again", "ms", &took).floor(&floors),
-        Figure::new("wire up, whole session", "B", &up),
-        Figure::new("wire down, whole session", "B", &down),
-        Figure::new("messages of the device until then", "count", &messages).floor(&[1.0]),
+        Figure::new(format!("up to date again, {records} records"), "ms", &took)
+            .floor(&floors)
+            .target(Target::AtMost(20.0)),
+        Figure::new("wire up, whole session", "B", &up).target(Target::AtMost(1_000.0)),
+        Figure::new("wire down, whole session", "B", &down).target(Target::AtMost(1_000.0)),
+        Figure::new("messages of the device until then", "count", &messages)
+            .floor(&[1.0])
+            .target(Target::AtMost(1.0)),
     ];
     report.add("W5 reconnect with nothing new", figures, Loads::now().since(&before), Vec::new());
     Ok(())

@@ -2,9 +2,20 @@
 
 use std::process::ExitCode;
 
-use tests::bench::{self, options};
+use tests::bench::{self, apart, options};
 
 fn main() -> ExitCode {
+    // Some parts start this program once more, as a server.
+    let mut arguments = std::env::args().skip(1);
+    if let (Some(apart::SERVE), Some(folder)) = (arguments.next().as_deref(), arguments.next()) {
+        return match apart::serve(folder.as_ref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let options = match options::Options::parse(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {

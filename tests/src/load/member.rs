@@ -1,6 +1,7 @@
 //! A member's device in a load: it speaks the protocol and stores nothing but names, so that a thousand of
 //! them fit into one process.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use crate::harness::bare::Reader;
 
@@ -59,7 +61,11 @@ impl Route {
         let mut request = "ws://localhost/v1/sync".into_client_request()?;
         let offer = SUBPROTOCOL.parse().context("the subprotocol is a header")?;
         request.headers_mut().insert("Sec-WebSocket-Protocol", offer);
-        let (socket, _) = tokio_tungstenite::client_async(request, self.dial().await?).await?;
+        // Small ones: ten thousand of these fit into one process.
+        let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
+        let stream = self.dial().await?;
+        let (socket, _) =
+            tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
         Ok(socket)
     }
 }
@@ -71,9 +77,17 @@ pub struct Member {
     replica: ReplicaId,
     reader: Reader,
     batches: u64,
-    /// The record that it edits, and what it wrote there.
-    record: RecordId,
-    cells: Cells,
+    /// The records that it edits, and what it wrote there; the first is the one at hand.
+    records: VecDeque<(RecordId, Cells)>,
+}
+
+/// What a member hears.
+#[derive(Debug)]
+pub enum Heard {
+    /// Answers to its batches.
+    Receipts(Vec<Receipt>),
+    /// A part of a page, which is acknowledged; how many entries a page has that is whole by now.
+    Page(usize),
 }
 
 /// An open connection of a member.
@@ -95,8 +109,7 @@ impl Member {
             replica,
             reader: Reader::new(member, replica),
             batches: 0,
-            record: fresh_record(),
-            cells: Cells::default(),
+            records: VecDeque::from([(fresh_record(), Cells::default())]),
         }
     }
 
@@ -127,8 +140,16 @@ impl Member {
 
     /// From now on another record is edited: what was sent of the old one may have been lost.
     pub fn begin_anew(&mut self) {
-        self.record = fresh_record();
-        self.cells = Cells::default();
+        self.records[0] = (fresh_record(), Cells::default());
+    }
+
+    /// Turns to the next of so many records.
+    pub fn turn(&mut self, count: usize) {
+        if self.records.len() < count {
+            self.records.push_front((fresh_record(), Cells::default()));
+        } else {
+            self.records.rotate_left(1);
+        }
     }
 
     /// The next batch: one edit of its record, with a value of so many characters.
@@ -138,8 +159,10 @@ impl Member {
         let text =
             |key: &str, value: String| Edit::Put { key: key.into(), value: Scalar::Str(value) };
         let mut edits = Vec::new();
-        if self.cells.heads().is_empty() {
+        let (record, cells) = &mut self.records[0];
+        if cells.heads().is_empty() {
             let by = Scalar::Bytes(self.member.as_bytes().to_vec());
+            edits.push(Edit::Put { key: "owner".into(), value: by.clone() });
             edits.push(text("$entity", "account".to_owned()));
             edits.push(Edit::Put {
                 key: "$created_at".into(),
@@ -148,14 +171,14 @@ impl Member {
             edits.push(Edit::Put { key: "$created_by".into(), value: by });
         }
         edits.push(text("name", noise(length)));
-        let written = author.write(&mut self.cells, &edits);
+        let written = author.write(cells, &edits);
         let mut before = None;
         let changes = written.iter().map(|(change, encoded)| {
             let sent = SentChange::new(change, &encoded.hash, before.as_ref());
             before = Some(encoded.hash);
             sent
         });
-        let id = DocumentId::main(self.record);
+        let id = DocumentId::main(*record);
         let document = DocumentRef::Identity(Identity { id, entity: "account".to_owned() });
         let documents = vec![DocumentChanges { document, changes: changes.collect() }];
         self.batches += 1;
@@ -178,7 +201,7 @@ impl Member {
         let batch = self.write(20);
         let number = batch.number;
         let begun = Instant::now();
-        line.send(&Message::Push(Push { batches: vec![batch], receipt: 0 })).await?;
+        line.push(vec![batch]).await?;
         let answered = async {
             loop {
                 let receipts = line.next(&mut self.reader).await?;
@@ -213,7 +236,7 @@ impl Member {
     /// When the connection ends.
     pub async fn send(&mut self, line: &mut Line, count: usize, length: usize) -> Result<()> {
         let batches = (0..count).map(|_| self.write(length)).collect();
-        line.send(&Message::Push(Push { batches, receipt: 0 })).await
+        line.push(batches).await
     }
 
     /// Sends new records, each in a batch of its own, without waiting for an answer.
@@ -231,7 +254,7 @@ impl Member {
             self.begin_anew();
             batches.push(self.write(length));
         }
-        line.send(&Message::Push(Push { batches, receipt: 0 })).await
+        line.push(batches).await
     }
 
     /// Receipts; pages that come before them are acknowledged.
@@ -246,9 +269,25 @@ impl Member {
             }
         }
     }
+
+    /// What comes next.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub async fn hear(&mut self, line: &mut Line) -> Result<Heard> {
+        line.hear(&mut self.reader).await
+    }
 }
 
 impl Line {
+    /// Sends batches without waiting for an answer.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub async fn push(&mut self, batches: Vec<Batch>) -> Result<()> {
+        self.send(&Message::Push(Push { batches, receipt: 0 })).await
+    }
+
     async fn send(&mut self, message: &Message) -> Result<()> {
         Ok(self.socket.send(Frame::binary(encode_frame(message))).await?)
     }
@@ -275,14 +314,22 @@ impl Line {
 
     /// Takes the next message in; gives the receipts in it.
     async fn next(&mut self, reader: &mut Reader) -> Result<Vec<Receipt>> {
+        match self.hear(reader).await? {
+            Heard::Receipts(receipts) => Ok(receipts),
+            Heard::Page(_) => Ok(Vec::new()),
+        }
+    }
+
+    async fn hear(&mut self, reader: &mut Reader) -> Result<Heard> {
         match self.message().await? {
-            Message::Receipts(receipts) => Ok(receipts),
+            Message::Receipts(receipts) => Ok(Heard::Receipts(receipts)),
             Message::Page(part) => {
-                if let Some((number, page)) = self.staged.take(part)? {
-                    reader.take(&page);
-                    self.send(&Message::Ack(Ack { page: number, receipt: 0 })).await?;
-                }
-                Ok(Vec::new())
+                let Some((number, page)) = self.staged.take(part)? else {
+                    return Ok(Heard::Page(0));
+                };
+                reader.take(&page);
+                self.send(&Message::Ack(Ack { page: number, receipt: 0 })).await?;
+                Ok(Heard::Page(page.entries.len()))
             }
             Message::Goodbye(goodbye) => bail!("sent away: {goodbye:?}"),
             other => bail!("a {} is not expected here", other.name()),
