@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crdt_core::id::{DeviceId, Lease, MemberId};
 use crdt_core::protocol::{EraseRecord, Goodbye, GoodbyeCode, Hello};
 use crdt_core::time::Timestamp;
+use futures_util::future::BoxFuture;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rand::RngCore as _;
 use tokio::sync::watch;
@@ -19,11 +20,11 @@ use crate::http::{self, WebSocket};
 use crate::identity::Verifier;
 use crate::quotas::{Asked, MemberSocket, Quotas};
 use crate::session::{Bounds, BuiltPage, Effect, Greeted, Input, Renewed, Session};
-use crate::store::{self, StoreError};
+use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
 use crate::token::{Principal, TokenError};
 use crate::workspace::{Comparison, Feed, Greeting};
-use crate::workspaces::{Event, Handle, Seat, Workspaces};
+use crate::workspaces::{Built, Event, Handle, Seat, Workspaces};
 
 /// How often time passes for a session.
 const TICK: Duration = Duration::from_secs(1);
@@ -58,8 +59,8 @@ pub struct Shared {
     pub sessions: AtomicU64,
 }
 
-/// A page build: the feed goes in and comes back.
-type Build = tokio::task::JoinHandle<(Feed, Result<Option<BuiltPage>, StoreError>)>;
+/// A page under construction: the feed goes in and comes back.
+type Build = BoxFuture<'static, Built>;
 
 struct Connection {
     shared: Arc<Shared>,
@@ -167,17 +168,14 @@ impl Connection {
             },
             Effect::Erase(asked) => self.erase(asked).await,
             Effect::BuildPage { flush } => {
-                self.build(move |feed, tx| feed.next_page(tx, flush));
+                self.build(flush, Vec::new());
                 None
             }
             Effect::BuildWhole(documents) => {
                 if let Err(goodbye) = self.ask(Asked::Requests(1)) {
                     return Some(Input::End(goodbye));
                 }
-                self.build(move |feed, tx| {
-                    feed.want(&documents);
-                    feed.next_page(tx, false)
-                });
+                self.build(false, documents);
                 None
             }
             Effect::Send(frame) => {
@@ -298,26 +296,15 @@ impl Connection {
         Ok(Greeted { welcome: Box::new(welcome), expires_at })
     }
 
-    fn build(
-        &mut self,
-        work: impl Fn(
-            &mut Feed,
-            &dyn store::Read,
-        ) -> Result<Option<crdt_core::protocol::Page>, StoreError>
-        + Send
-        + 'static,
-    ) {
+    /// Builds the next page, of the documents that are wanted `whole` first when there are any.
+    fn build(&mut self, flush: bool, whole: Vec<u64>) {
         let Some(place) = &mut self.place else { return };
-        let Some(feed) = place.feed.take() else { return };
-        let store = place.handle.store();
-        place.build = Some(tokio::task::spawn_blocking(move || {
-            let mut current = feed.clone();
-            let page = store::read(&*store, |tx| {
-                current = feed.clone();
-                work(&mut current, tx)
-            });
-            let up_to = current.erased_up_to();
-            (current, page.map(|page| page.map(|page| BuiltPage::new(&page, up_to))))
+        let Some(mut feed) = place.feed.take() else { return };
+        let (store, pages) = (place.handle.store(), place.handle.pages());
+        let head = *place.head.borrow();
+        place.build = Some(Box::pin(async move {
+            feed.want(&whole);
+            pages.next(store, feed, head, flush).await
         }));
     }
 
@@ -438,9 +425,8 @@ async fn built(
     build: &mut Option<Build>,
 ) -> Result<Option<BuiltPage>, StoreError> {
     let Some(running) = build else { return std::future::pending().await };
-    let done = running.await;
+    let (current, page) = running.await;
     *build = None;
-    let (current, page) = done.map_err(|error| StoreError::Backend(error.into()))?;
     *feed = Some(current);
     page
 }

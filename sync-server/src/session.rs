@@ -1,6 +1,7 @@
 //! One connection as a state machine: frames and events in, effects out. No socket, clock or storage.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{
@@ -42,9 +43,9 @@ pub enum Input {
 }
 
 /// A page that was built, encoded.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct BuiltPage {
-    parts: PageParts,
+    parts: Arc<PageParts>,
     /// The device knows of everything erased up to here once the page is stored; nothing when the page tells
     /// of no erasure.
     erased_up_to: Option<u64>,
@@ -56,7 +57,13 @@ impl BuiltPage {
     pub fn new(page: &Page, erased_up_to: u64) -> Self {
         let tells = page.entries.iter().any(|entry| matches!(entry, Entry::Erased { .. }));
         let erased_up_to = tells.then_some(erased_up_to);
-        Self { parts: PageParts::new(page), erased_up_to }
+        Self { parts: Arc::new(PageParts::new(page)), erased_up_to }
+    }
+
+    /// One that others are sent as well; it tells of no erasure.
+    #[must_use]
+    pub const fn shared(parts: Arc<PageParts>) -> Self {
+        Self { parts, erased_up_to: None }
     }
 }
 

@@ -24,7 +24,7 @@ mod replay;
 mod rescope;
 mod routes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crdt_core::id::{BatchId, MemberId, ReplicaId};
@@ -47,7 +47,7 @@ pub use devices::Device;
 pub use directory::SERVER;
 pub use erase::{Certificate, DeviceState, EraseError, Holdings, HoldingsOf, Scrubbing};
 pub use explain::{Explanation, Question};
-pub use feed::{Comparison, Feed, Stride};
+pub use feed::{Comparison, Feed, Slice, Spot, Stride};
 pub use fold::Folding;
 pub use hello::{Greeting, HelloError};
 pub use members::{MemberChanges, MemberError};
@@ -78,6 +78,8 @@ pub struct Workspace {
     is_halted: bool,
     traces: Traces,
     aftermath: Aftermath,
+    /// The last receipt that devices have said they stored, as far as the storage does not know it.
+    stored: BTreeMap<ReplicaId, u64>,
 }
 
 /// What sessions are to be told after a commit or an operator's command.
@@ -173,6 +175,7 @@ impl Workspace {
             is_halted,
             traces: Traces::InFile,
             aftermath: Aftermath::default(),
+            stored: BTreeMap::new(),
         })
     }
 
@@ -222,14 +225,35 @@ impl Workspace {
     /// # Errors
     /// When the storage fails.
     pub fn acknowledge(&mut self, replica: &ReplicaId, receipt: u64) -> Result<(), StoreError> {
-        store::write(&*self.store, |tx| {
-            if let Some(mut row) = tx.replica(replica)?
-                && row.confirm_lease()
-            {
-                tx.put_replica(&row)?;
-            }
-            tx.drop_receipts(replica, receipt)
-        })
+        self.note_stored(*replica, receipt);
+        self.write_stored()
+    }
+
+    /// Notes which receipts a device has stored; the next commit drops them, or
+    /// [`write_stored`](Self::write_stored). A note that is lost costs nothing: the device says it again at its
+    /// next hello.
+    pub fn note_stored(&mut self, replica: ReplicaId, receipt: u64) {
+        let noted = self.stored.entry(replica).or_default();
+        *noted = receipt.max(*noted);
+    }
+
+    /// How many devices have a note that is not written.
+    #[must_use]
+    pub fn noted(&self) -> usize {
+        self.stored.len()
+    }
+
+    /// Writes what was noted, in a transaction of its own.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub fn write_stored(&mut self) -> Result<(), StoreError> {
+        if self.stored.is_empty() {
+            return Ok(());
+        }
+        store::write(&*self.store, |tx| drop_stored(tx, &self.stored))?;
+        self.stored.clear();
+        Ok(())
     }
 
     /// Adds a member without a record to the directory, or renames it: it has the policy's default role.
@@ -260,4 +284,20 @@ impl Workspace {
         }
         aftermath
     }
+}
+
+/// Drops the receipts that devices have stored: each has its present lease, too.
+fn drop_stored(
+    tx: &mut dyn store::Write,
+    stored: &BTreeMap<ReplicaId, u64>,
+) -> Result<(), StoreError> {
+    for (replica, receipt) in stored {
+        if let Some(mut row) = tx.replica(replica)?
+            && row.confirm_lease()
+        {
+            tx.put_replica(&row)?;
+        }
+        tx.drop_receipts(replica, *receipt)?;
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ mod actor;
 mod aside;
 mod handle;
 mod mark;
+mod pages;
 mod suspects;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use aside::Aside;
 pub(crate) use mark::Mark;
 
 pub use handle::{AdminWork, Event, Handle, Seat};
+pub use pages::{Built, Pages};
 
 /// Commands that wait for a workspace; a connection waits when it is full.
 const INBOX: usize = 1_024;
@@ -99,7 +101,7 @@ impl Workspaces {
             .name(format!("workspace {name}"))
             .spawn(move || actor.run(inbox, &opener))
             .map_err(|error| StoreError::Backend(error.into()))?;
-        let handle = Handle { commands, head, store };
+        let handle = Handle { commands, head, store, pages: Arc::default() };
         running.insert(name.to_owned(), (handle.clone(), thread));
         Ok(handle)
     }

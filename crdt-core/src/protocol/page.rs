@@ -101,11 +101,10 @@ impl PageParts {
     #[must_use]
     pub fn new(page: &Page) -> Self {
         let plain = page.to_wire().encode_to_vec();
-        match frame::compress(&plain) {
-            Some(bytes) if plain.len() >= limits::COMPRESS_FROM_BYTES => {
-                Self { plain_size: plain.len() as u64, bytes }
-            }
-            _ => Self { plain_size: 0, bytes: plain },
+        let pays = plain.len() >= limits::COMPRESS_FROM_BYTES;
+        match pays.then(|| frame::compress(&plain)).flatten() {
+            Some(bytes) => Self { plain_size: plain.len() as u64, bytes },
+            None => Self { plain_size: 0, bytes: plain },
         }
     }
 

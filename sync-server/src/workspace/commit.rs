@@ -9,7 +9,7 @@ use crdt_core::time::Timestamp;
 use super::budget::Budget;
 use super::directory::{SERVER, SERVER_NAME};
 use super::judge::{Answer, Desk, Rules};
-use super::{Committed, Submitted, Workspace, kept, relay};
+use super::{Committed, Submitted, Workspace, drop_stored, kept, relay};
 use crate::audit::{self, Entry, Judged, What, Who};
 use crate::store::{self, Read, ReplicaRow, StoreError, Write};
 
@@ -40,6 +40,7 @@ impl Workspace {
         let (mut slow_doors, mut kept) = (self.slow_doors.clone(), self.kept.clone());
         let (committed, finished) = store::write(&*store, |tx| {
             (slow_doors, kept) = (self.slow_doors.clone(), self.kept.clone());
+            drop_stored(tx, &self.stored)?;
             let restored = tx.restoration()?;
             let desk = Desk::new(&self.rules, now, &mut slow_doors);
             let mut sitting = Sitting {
@@ -57,6 +58,7 @@ impl Workspace {
             sitting.rise(tx)
         })?;
         (self.slow_doors, self.kept) = (slow_doors, kept);
+        self.stored.clear();
         Ok(self.finished(committed, finished))
     }
 

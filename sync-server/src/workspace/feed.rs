@@ -11,9 +11,11 @@ mod erased;
 mod follow;
 mod lost;
 mod page;
+mod shared;
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crdt_core::id::ReplicaId;
 use crdt_core::limits;
@@ -28,6 +30,7 @@ use follow::Follower;
 pub(super) use lost::Known;
 use lost::{Lost, Progress};
 use page::Draft;
+pub use shared::{Slice, Spot};
 use watched::{Watched, admits};
 
 /// How a feed reads; smaller numbers make every way of it short enough to test.
@@ -55,10 +58,12 @@ impl Default for Stride {
 }
 
 /// Where a device stands, and what it was told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feed {
     replica: ReplicaId,
     stride: Stride,
+    /// The names of what is granted, one a line.
+    granted: Arc<str>,
     watched: Watched,
     /// Where each subscription stands, by its name.
     cursors: BTreeMap<String, Cursor>,
@@ -125,6 +130,7 @@ impl Feed {
         Self {
             replica: hello.replica,
             stride: Stride::default(),
+            granted: cursors.keys().cloned().collect::<Vec<_>>().join("\n").into(),
             watched: Watched::new(granted),
             lost,
             erased,
@@ -164,6 +170,16 @@ impl Feed {
     pub fn want(&mut self, documents: &[u64]) {
         let room = limits::PAGE_ENTRIES_MAX.saturating_sub(self.wanted.len());
         self.wanted.extend(documents.iter().copied().filter(|number| *number != 0).take(room));
+    }
+
+    /// Whether the log, up to `head`, holds at most so many batches that the device does not have, and nothing
+    /// else is to be read for it.
+    #[must_use]
+    pub fn is_near(&self, head: u64, batches: u64) -> bool {
+        let near = |cursor: &Cursor| {
+            cursor.from.is_none() && head.saturating_sub(cursor.position) <= batches
+        };
+        self.cursors.values().all(near) && self.wanted.is_empty() && self.lost.is_empty()
     }
 
     /// The next page, or nothing when the device has everything. `flush` asks for a page without entries
@@ -216,8 +232,11 @@ impl Feed {
     ) -> Result<Page, StoreError> {
         let mut authors = Vec::new();
         for replica in draft.replicas() {
-            if self.authors.insert(replica) {
-                authors.extend(author(tx, replica)?);
+            if !self.authors.contains(&replica)
+                && let Some(author) = author(tx, replica)?
+            {
+                self.authors.insert(replica);
+                authors.push(author);
             }
         }
         Ok(Page { cursors, entries: draft.into_entries(), authors, head, dropped: Vec::new() })

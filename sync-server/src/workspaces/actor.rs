@@ -9,7 +9,7 @@ use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, Receipt};
 use tokio::sync::{mpsc, watch};
 
 use super::aside::Aside;
-use super::handle::{Command, Event, goodbye};
+use super::handle::{Command, Event, STORAGE_FAILED, goodbye, storage_goodbye};
 use super::mark::Mark;
 use super::suspects::{Deed, Suspects};
 use crate::clock;
@@ -29,6 +29,8 @@ const PANIC_RETRY_MS: u64 = 2_000;
 const GIVEN_UP_RETRY_MS: u64 = 3_600_000;
 /// Batches of one commit: bounds how long a lone edit waits behind a crowd.
 const GROUP_MAX: usize = 1_000;
+/// Devices whose stored receipts wait to be noted with a commit.
+const NOTED_MAX: usize = 256;
 /// Sessions that may come back all at once.
 const CROWD: usize = 16;
 
@@ -113,9 +115,19 @@ impl Actor {
                             group.extend(batches.into_iter().map(submit));
                         }
                     }
+                    Command::Acknowledge { session, replica, receipt } => {
+                        if self.is_current(session, &replica) {
+                            // What the device handed in before is judged with the receipts still there.
+                            if group.iter().any(|submitted| submitted.replica == replica) {
+                                self.commit(std::mem::take(&mut group));
+                            }
+                            self.workspace.note_stored(replica, receipt);
+                        }
+                    }
                     other => {
-                        // A handshake or an acknowledgement comes after what was handed in before it.
+                        // A handshake comes after what was handed in before it.
                         self.commit(std::mem::take(&mut group));
+                        self.write_stored(0);
                         self.other(other);
                     }
                 }
@@ -124,11 +136,25 @@ impl Actor {
                 }
             }
             self.commit(group);
+            self.write_stored(NOTED_MAX);
             self.mark.note(&*self.workspace.store());
             // Also while batches keep coming, so that nobody waits for ever for what they may see.
             self.rescope();
         }
+        self.write_stored(0);
         self.mark.write(&*self.workspace.store());
+    }
+
+    /// Writes which receipts devices have stored, when more than `allowed` of them said so since a commit. It
+    /// goes with a commit otherwise: alone it would cost as much as one, and hold up the next.
+    fn write_stored(&mut self, allowed: usize) {
+        if self.workspace.noted() > allowed
+            && self.recover().is_ok()
+            && let Err(error) = self.workspace.write_stored()
+        {
+            tracing::error!(%error, "which receipts were stored could not be noted");
+            self.failed(&error);
+        }
     }
 
     /// The next command; finds scopes again and folds while there is none.
@@ -262,14 +288,6 @@ impl Actor {
                     self.relay(&by);
                 }
             }
-            Command::Acknowledge { session, replica, receipt } => {
-                if self.is_current(session, &replica)
-                    && let Err(error) = self.workspace.acknowledge(&replica, receipt)
-                {
-                    self.end(&replica, storage_goodbye(&error));
-                    self.failed(&error);
-                }
-            }
             Command::Leave { session, replica } => {
                 if self.is_current(session, &replica) {
                     self.sessions.remove(&replica);
@@ -280,7 +298,7 @@ impl Actor {
                 self.after();
                 self.announce();
             }
-            Command::Submit { .. } => {}
+            Command::Submit { .. } | Command::Acknowledge { .. } => {}
         }
     }
 
@@ -473,14 +491,3 @@ impl Actor {
         }
     }
 }
-
-fn storage_goodbye(error: &StoreError) -> Goodbye {
-    match error {
-        StoreError::Full => {
-            goodbye(GoodbyeCode::StorageFull, "the server cannot store anything", Some(30_000))
-        }
-        _ => goodbye(GoodbyeCode::Internal, STORAGE_FAILED, Some(5_000)),
-    }
-}
-
-const STORAGE_FAILED: &str = "the server's storage failed; what was not answered may not be stored";

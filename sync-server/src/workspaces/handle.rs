@@ -9,6 +9,7 @@ use crdt_core::protocol::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::pages::Pages;
 use crate::clock;
 use crate::store::{Store, StoreError};
 use crate::workspace::{Greeting, RelayedBy, Workspace};
@@ -68,6 +69,7 @@ pub struct Handle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) head: watch::Receiver<u64>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) pages: Arc<Pages>,
 }
 
 /// A connection's place in a workspace.
@@ -124,6 +126,12 @@ impl Handle {
     #[must_use]
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store)
+    }
+
+    /// What its connections are sent.
+    #[must_use]
+    pub fn pages(&self) -> Arc<Pages> {
+        Arc::clone(&self.pages)
     }
 
     /// The log's last position, as it grows.
@@ -207,3 +215,15 @@ fn stopped() -> Goodbye {
 pub(super) fn goodbye(code: GoodbyeCode, text: &str, retry_after_ms: Option<u64>) -> Goodbye {
     Goodbye { code, text: text.to_owned(), retry_after_ms }
 }
+
+pub(super) fn storage_goodbye(error: &StoreError) -> Goodbye {
+    match error {
+        StoreError::Full => {
+            goodbye(GoodbyeCode::StorageFull, "the server cannot store anything", Some(30_000))
+        }
+        _ => goodbye(GoodbyeCode::Internal, STORAGE_FAILED, Some(5_000)),
+    }
+}
+
+pub(super) const STORAGE_FAILED: &str =
+    "the server's storage failed; what was not answered may not be stored";

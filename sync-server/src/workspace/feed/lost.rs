@@ -49,7 +49,7 @@ impl<'a> Known<'a> {
 }
 
 /// A subscription that is no longer granted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Lost {
     subscription: Subscription,
     began: Option<u64>,

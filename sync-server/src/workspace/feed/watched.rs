@@ -8,7 +8,7 @@ use crdt_core::policy::Subscription;
 use crate::store::{Read, StoreError};
 
 /// The subscriptions of a device.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Watched {
     by_name: BTreeMap<String, Subscription>,
     /// The names of those that read a scope.

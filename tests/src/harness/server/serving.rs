@@ -11,7 +11,7 @@ use crdt_core::time::Timestamp;
 use rand::RngCore as _;
 use sync_server::session::{BuiltPage, Effect, Greeted, Input, Renewed, Session};
 use sync_server::store::{self, StoreError};
-use sync_server::workspace::{HelloError, RelayedBy, Submitted};
+use sync_server::workspace::{Feed, HelloError, RelayedBy, Slice, Submitted};
 
 use super::{Act, BOUNDS, Build, CrashPoint, Moment, Seat, Served, SimServer};
 use crate::harness::network::{Packet, Wire};
@@ -97,17 +97,14 @@ impl SimServer {
             return Vec::new();
         };
         let page = store::read(&*running.workspace.store(), |tx| match &build {
-            Build::Page { flush } => seat.feed.next_page(tx, *flush),
+            Build::Page { flush } => next_page(&mut seat.feed, tx, *flush),
             Build::Whole(documents) => {
                 seat.feed.want(documents);
-                seat.feed.next_page(tx, false)
+                next_page(&mut seat.feed, tx, false)
             }
         });
         let input = match page {
-            Ok(page) => {
-                let up_to = seat.feed.erased_up_to();
-                Input::PageBuilt(page.map(|page| BuiltPage::new(&page, up_to)))
-            }
+            Ok(page) => Input::PageBuilt(page),
             Err(_) => Input::End(goodbye(GoodbyeCode::Internal, "a page could not be built")),
         };
         self.feed(at, wire, input)
@@ -443,4 +440,25 @@ fn storage_goodbye(error: &StoreError) -> Goodbye {
 fn storage_failed() -> Goodbye {
     let text = "the server's storage failed";
     Goodbye { retry_after_ms: Some(5_000), ..goodbye(GoodbyeCode::Internal, text) }
+}
+
+/// The next page of a feed. What many are sent alike is read for anybody, and has to be what this one would be
+/// sent alone.
+fn next_page(
+    feed: &mut Feed,
+    tx: &dyn store::Read,
+    flush: bool,
+) -> Result<Option<BuiltPage>, StoreError> {
+    let mut alone = feed.clone();
+    let page = alone.next_page(tx, flush)?;
+    let page = page.map(|page| BuiltPage::new(&page, alone.erased_up_to()));
+    if feed.spot(tx.head()?).is_some() {
+        let slice = Slice::read(feed, tx)?;
+        if let Some(shared) = feed.take(&slice, flush) {
+            assert_eq!(shared, page, "a shared page is what would be built for one alone");
+            assert_eq!(*feed, alone, "a shared page leaves its device where its own would");
+        }
+    }
+    *feed = alone;
+    Ok(page)
 }
