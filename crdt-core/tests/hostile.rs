@@ -98,6 +98,15 @@ fn no_mutated_change_panics_costs_much_or_leaves_a_document_that_cannot_be_read(
     assert!(memory < MEMORY_MAX, "{memory} bytes");
 }
 
+/// Both held a change that names a removal among its predecessors: cells and index let it in, and the document
+/// could not be loaded any more.
+#[test]
+fn seeds_that_once_broke_a_promise_keep_it() {
+    for seed in [452, 817] {
+        judge_seed(seed, &mut Tally::default());
+    }
+}
+
 impl Tally {
     fn with(mut self, other: Self) -> Self {
         self.tried += other.tried;

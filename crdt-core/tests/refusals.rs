@@ -12,7 +12,7 @@ mod server;
 
 use crdt_core::id::{ActorId, ChangeHash, ReplicaId};
 use crdt_core::limits;
-use crdt_core::record::{Action, Change, Door, Op, OpId, Reason, Scalar};
+use crdt_core::record::{Action, Change, Door, Edit, Op, OpId, Reason, Scalar};
 use crdt_core::time::Timestamp;
 use history::History;
 use scene::{next_of, preds_of, put, refusal, scene, with_op};
@@ -57,6 +57,22 @@ fn a_change_that_does_not_build_on_its_actor_s_last_one_is_refused() {
     let past = server.index.past(&[encoded.hash]).unwrap();
     let beside = Change { deps: vec![encoded.hash], start_op: past.max_op + 1, ..next };
     assert_eq!(refusal(&server, &beside), "bad_dependencies");
+}
+
+/// Automerge takes such a change too: a removal is nothing but a mark on what it removes, and what is saved
+/// with a mark on a mark cannot be loaded.
+#[test]
+fn a_change_that_replaces_a_removal_is_refused_by_cells_and_by_the_document() {
+    let (mut server, _, mut history) = scene();
+    history.write(0, &[Edit::Remove { key: "tags/vip".to_owned() }]);
+    let (removal, encoded) = history.changes.last().unwrap().clone();
+    server.take(&removal, &encoded);
+    let honest = next_of(&mut history, 0, &[Edit::add("tags/vip".to_owned())]);
+    assert!(matches!(server.judge_claimed(&honest), Verdict::Admitted(_)));
+    let removed = OpId { counter: removal.start_op, actor: removal.actor };
+    let add = Action::Put(Scalar::Bool(true));
+    // The test's server asks the document first and the index of what was written afterwards.
+    assert_eq!(refusal(&server, &with_op(&honest, "tags/vip", add, &[removed])), "unknown_pred");
 }
 
 #[test]

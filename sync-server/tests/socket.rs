@@ -5,6 +5,7 @@ mod support;
 
 mod socket {
     mod access;
+    mod bombs;
     mod client;
     mod crowds;
     mod identity;
