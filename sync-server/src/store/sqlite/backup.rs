@@ -81,3 +81,99 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
         _ => Ok(connection),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use crdt_core::id::{BatchId, DeviceId, Epoch, MemberId, ReplicaId};
+    use crdt_core::schema::Schema;
+    use crdt_core::time::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::audit::{Act, append_act};
+    use crate::store::sqlite::{SqliteOptions, SqliteStore};
+    use crate::store::{self, BatchRow};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_763_000_000_000);
+
+    /// One commit: a batch, and its entry in the audit.
+    fn commit(store: &SqliteStore) -> u64 {
+        let head = store::write(store, |tx| {
+            let position = tx.head()? + 1;
+            let mut id = [0xba; 16];
+            id[8..].copy_from_slice(&position.to_be_bytes());
+            tx.append_batch(&BatchRow {
+                position,
+                id: BatchId(id),
+                replica: ReplicaId([1; 12]),
+                member: MemberId(Uuid::nil()),
+                received_at: NOW,
+            })?;
+            append_act(tx, NOW, Act::DeviceRevoked { device: DeviceId([1; 16]) })?;
+            Ok(position)
+        });
+        head.expect("the store takes a batch")
+    }
+
+    #[test]
+    fn copies_made_while_somebody_writes_are_each_one_sound_state() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let path = folder.path().join("w.db");
+        SqliteStore::create(&path, Epoch([1; 16]), Schema::builtin().text()).expect("it is new");
+        let store = SqliteStore::open(&path, SqliteOptions::default()).expect("it opens");
+        let store = Arc::new(store);
+        commit(&store);
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = {
+            let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let mut last = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    last = commit(&store);
+                }
+                last
+            })
+        };
+        let mut heads = Vec::new();
+        for n in 0..12 {
+            let to = folder.path().join(format!("copy {n}"));
+            copy(&path, &to).expect("a copy can be made beside a writer");
+            let contents = check(&to).expect("every copy is sound");
+            // One state: the audit goes exactly as far as the log.
+            assert_eq!(contents.audit.number, contents.log.head);
+            heads.push(contents.log.head);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let last = writer.join().expect("the writer has not panicked");
+        assert!(heads.is_sorted() && heads.iter().all(|head| *head <= last), "{heads:?} of {last}");
+        assert!(heads.first() < heads.last(), "somebody wrote meanwhile: {heads:?}");
+    }
+
+    #[test]
+    fn a_copy_with_a_flipped_page_or_a_shortened_log_is_not_sound() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let path = folder.path().join("w.db");
+        SqliteStore::create(&path, Epoch([1; 16]), Schema::builtin().text()).expect("it is new");
+        let store = SqliteStore::open(&path, SqliteOptions::default()).expect("it opens");
+        for _ in 0..3 {
+            commit(&store);
+        }
+        let to = folder.path().join("copy");
+        copy(&path, &to).expect("a copy can be made");
+        check(&to).expect("it is sound");
+        let bytes = std::fs::read(&to).expect("it can be read");
+        let mut torn = bytes.clone();
+        let middle = torn.len() / 2;
+        torn[middle..middle + 64].fill(0xff);
+        std::fs::write(&to, torn).expect("it can be written");
+        assert!(check(&to).is_err());
+        std::fs::write(&to, bytes).expect("it can be written");
+        let connection = Connection::open(&to).expect("it opens");
+        connection.execute("UPDATE log SET head = 2", []).expect("a forger can write");
+        drop(connection);
+        assert!(matches!(check(&to), Err(StoreError::Damaged(_))));
+    }
+}
