@@ -97,7 +97,7 @@ pub fn run(kind: Kind, seed: u64, bug: Option<Bug>) -> Outcome {
     Outcome::Failed { check: check_of(&said), said }
 }
 
-/// Runs schedules with a bug, at most `limit`, until one fails. `kinds` take turns.
+/// Runs schedules with a bug, at most `limit`, until one fails that holds without it. `kinds` take turns.
 #[must_use]
 pub fn search(bug: Bug, kinds: &[Kind], limit: u64) -> Search {
     let mut reached = 0;
@@ -105,7 +105,9 @@ pub fn search(bug: Bug, kinds: &[Kind], limit: u64) -> Search {
     for (schedules, (kind, seed)) in (1..=limit).zip(turns) {
         let outcome = run(kind, seed, Some(bug));
         reached += planted::reached();
-        if let Outcome::Failed { check, .. } = outcome {
+        if let Outcome::Failed { check, .. } = outcome
+            && run(kind, seed, None) == Outcome::Held
+        {
             return Search { caught: Some(Caught { bug, kind, seed, schedules, check }), reached };
         }
     }
