@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Between the commit of batches and the sending of their receipts.
@@ -21,6 +22,20 @@ pub fn hit(name: &str) {
         loop {
             std::thread::park();
         }
+    }
+}
+
+/// After each thing that a restore does to files.
+pub const RESTORE: &str = "restore";
+
+static STEPS: AtomicUsize = AtomicUsize::new(0);
+
+/// Stops this thread as [`hit`] does when the environment's `FIELDBOOK_FAILPOINT` names this point and counts so
+/// many passes, as in `restore:3`.
+pub fn step(name: &str) {
+    if cfg!(debug_assertions) {
+        let passes = STEPS.fetch_add(1, Ordering::Relaxed) + 1;
+        hit(&format!("{name}:{passes}"));
     }
 }
 

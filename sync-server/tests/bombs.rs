@@ -134,10 +134,10 @@ impl Target {
     /// A change on the account, as the device would send it, made worse.
     fn change(&mut self, worse: impl FnOnce(&mut Change)) -> SentChange {
         let id = DocumentId::main(self.record);
-        let cells = self.device.documents[&id].cells.clone();
+        let mut cells = self.device.documents[&id].cells.clone();
         let author = self.device.author();
         let edits = [put("phone", "+49 30 1234567")];
-        let (mut change, encoded) = author.write(&mut cells.clone(), &edits).remove(0);
+        let (mut change, encoded) = author.write(&mut cells, &edits).remove(0);
         worse(&mut change);
         SentChange::new(&change, &encoded.hash, None)
     }

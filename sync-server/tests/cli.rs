@@ -15,6 +15,8 @@ mod members;
 mod operator;
 #[path = "cli/policies.rs"]
 mod policies;
+#[path = "cli/restore_killed.rs"]
+mod restore_killed;
 #[path = "cli/restoring.rs"]
 mod restoring;
 #[path = "cli/workspaces.rs"]

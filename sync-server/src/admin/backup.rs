@@ -17,6 +17,7 @@ use super::request::{AdminReply, AdminRequest};
 use super::{ask, existing, failed, peer_limits, remove, take_turn};
 use crate::clock;
 use crate::config::ServerConfig;
+use crate::failpoint;
 use crate::ledger::Ledger;
 use crate::store::sqlite::backup::{self, Contents};
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
@@ -107,6 +108,7 @@ pub fn restore(config: &ServerConfig, workspace: &str, from: &Path) -> Result<Pu
     let _held = hold(&config.data_dir).map_err(|error| AdminError::Channel(error.to_string()))?;
     let fresh = folder.join(format!(".{workspace}.restore"));
     forget(&fresh)?;
+    failpoint::step(failpoint::RESTORE);
     let put = prepare(config, workspace, from, &path, &fresh);
     let put = put.and_then(|put| take_place(&path, &fresh, put));
     if put.is_err() {
@@ -130,6 +132,7 @@ fn prepare(
             Err(error) if error.kind() == ErrorKind::NotFound && !suffix.is_empty() => {}
             Err(error) => return Err(failed(&beside(from, suffix), error)),
         }
+        failpoint::step(failpoint::RESTORE);
     }
     let contents = backup::check(fresh)?;
     let options =
@@ -139,17 +142,21 @@ fn prepare(
         Err(StoreError::InUse) => return Err(StoreError::InUse.into()),
         Err(error) => (None, Some(error.to_string())),
     };
+    failpoint::step(failpoint::RESTORE);
     let now = clock::now();
     let opened: Arc<dyn Store> = Arc::new(SqliteStore::open(fresh, options)?);
     let restoration = begin_epoch(&*opened, now, new_epoch(), Origin::Backup(replaced.as_ref()))?;
+    failpoint::step(failpoint::RESTORE);
     // What the ledger knows is done before anybody is served, here as when a server opens the workspace.
     let ledger = Ledger::open(&Ledger::path(&config.data_dir, workspace));
     let ledger = ledger.map_err(StoreError::from)?;
     let opened = Workspace::open(opened, peer_limits(config))?.with_ledger(now, ledger)?;
     let line = RestoredLine::of(&opened.recovery()?, &restoration);
+    failpoint::step(failpoint::RESTORE);
     drop(opened);
     backup::check(fresh)?;
     sync(fresh)?;
+    failpoint::step(failpoint::RESTORE);
     Ok(PutBack { line, aside: None, unreadable })
 }
 
@@ -166,25 +173,45 @@ fn read_replaced(
     Replaced::read(&store, &backup.log).map(Some)
 }
 
-/// The prepared file gets the workspace's name; the one that has it is kept.
+/// The prepared file gets the workspace's name; the one that has it is kept. Wherever this ends, the workspace is the
+/// old one or the new one, or away until a restore is run again; it is never the old one without its newest part.
 fn take_place(path: &Path, fresh: &Path, mut put: PutBack) -> Result<PutBack, AdminError> {
     let at: Timestamp = clock::now();
     if path.exists() {
         let aside = beside(path, &format!(".replaced-{}", at.as_millis()));
-        for suffix in ["-wal", "-shm"] {
-            let part = beside(path, suffix);
-            if part.exists() {
-                std::fs::rename(&part, beside(&aside, suffix)).map_err(|e| failed(&part, e))?;
-            }
-        }
-        // The workspace has a file at every moment: this one until the other has its name.
-        std::fs::hard_link(path, &aside).map_err(|error| failed(&aside, error))?;
+        set_aside(path, &aside)?;
         put.aside = Some(aside);
     }
+    // What is left of the old file's log is beside the kept one. The new file must not be given it.
+    for suffix in ["-wal", "-shm"] {
+        remove(&beside(path, suffix))?;
+        failpoint::step(failpoint::RESTORE);
+    }
     std::fs::rename(fresh, path).map_err(|error| failed(path, error))?;
+    failpoint::step(failpoint::RESTORE);
     sync_folder(path)?;
     remove(&fresh.with_extension("lock"))?;
+    failpoint::step(failpoint::RESTORE);
     Ok(put)
+}
+
+/// Gives the file that is there another name, under which it is whole.
+fn set_aside(path: &Path, aside: &Path) -> Result<(), AdminError> {
+    let wal = beside(path, "-wal");
+    let at_aside = |error| failed(aside, error);
+    if wal.exists() {
+        // The file could not be read, or its log would be folded into it by now. It goes away before its log does:
+        // without the log it would be the workspace as it was some time ago.
+        std::fs::hard_link(&wal, beside(aside, "-wal")).map_err(at_aside)?;
+        failpoint::step(failpoint::RESTORE);
+        std::fs::rename(path, aside).map_err(at_aside)?;
+    } else {
+        // The workspace has a file at every moment: this one until the other has its name.
+        std::fs::hard_link(path, aside).map_err(at_aside)?;
+    }
+    sync_folder(path)?;
+    failpoint::step(failpoint::RESTORE);
+    Ok(())
 }
 
 /// An identity for a new log.

@@ -115,6 +115,26 @@ impl Operator {
         serde_json::from_str(&self.on(&[arguments, &["--json"]].concat()).ok()).unwrap()
     }
 
+    /// Runs a command about the workspace and kills it at a failpoint; whether it came there.
+    pub fn kill_at(&self, failpoint: &str, arguments: &[&str]) -> bool {
+        let mut command = self.command(&[arguments, &["--workspace", WORKSPACE]].concat());
+        let mut child = command.env("FIELDBOOK_FAILPOINT", failpoint).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let wanted = format!("failpoint {failpoint}");
+        let came = lines.any(|line| line.unwrap().contains(&wanted));
+        child.kill().unwrap();
+        let ended = child.wait().unwrap();
+        assert!(came || ended.success(), "{ended}");
+        came
+    }
+
+    /// Another one with the same files; no server runs on them.
+    pub fn copy(&self) -> Self {
+        let copy = Self::new();
+        copy_files(self.data(), copy.data());
+        copy
+    }
+
     /// Begins a command about the workspace, and feeds it a text.
     pub fn begin(&self, arguments: &[&str], input: &str) -> Child {
         let mut command = self.command(&[arguments, &["--workspace", WORKSPACE]].concat());
@@ -160,6 +180,18 @@ impl Drop for Operator {
             // It may have ended by itself.
             let _ = child.kill();
             let _ = child.wait();
+        }
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&to).unwrap();
+            copy_files(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
         }
     }
 }

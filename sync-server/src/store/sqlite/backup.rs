@@ -97,6 +97,8 @@ mod tests {
     use crate::store::sqlite::{SqliteOptions, SqliteStore};
     use crate::store::{self, BatchRow};
 
+    /// What SQLite writes at once, bytes.
+    const PAGE: usize = 4_096;
     const NOW: Timestamp = Timestamp::from_millis(1_763_000_000_000);
 
     /// One commit: a batch, and its entry in the audit.
@@ -166,8 +168,8 @@ mod tests {
         check(&to).expect("it is sound");
         let bytes = std::fs::read(&to).expect("it can be read");
         let mut torn = bytes.clone();
-        let middle = torn.len() / 2;
-        torn[middle..middle + 64].fill(0xff);
+        let middle = torn.len() / 2 / PAGE * PAGE;
+        torn[middle..middle + PAGE].fill(0xff);
         std::fs::write(&to, torn).expect("it can be written");
         assert!(check(&to).is_err());
         std::fs::write(&to, bytes).expect("it can be written");
