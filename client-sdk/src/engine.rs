@@ -55,7 +55,8 @@ pub struct Engine {
     /// Tokens in a row that the server did not take.
     refused_tokens: u32,
     /// Whether this database was made a replica of its own since the last welcome.
-    identity: Identity,
+    /// New names that the database took since the last welcome.
+    renewals: u32,
     progress: Progress,
     shown: SyncPhase,
     wake_at: Option<u64>,
@@ -71,12 +72,6 @@ pub struct Progress {
     pub uploaded: u64,
     /// Entries of pages that were stored.
     pub downloaded: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Identity {
-    Kept,
-    Renewed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +113,7 @@ impl Engine {
             last_connection: 0,
             attempt: 0,
             refused_tokens: 0,
-            identity: Identity::Kept,
+            renewals: 0,
             progress: Progress::default(),
             shown: SyncPhase::Stopped,
             wake_at: None,
@@ -235,7 +230,7 @@ impl Engine {
     fn store_failed(&mut self, turn: &mut Turn<'_>, failure: StoreFailure) {
         let Some(job) = self.jobs.answered(|_| true) else { return };
         if job == Job::Renewal {
-            self.identity = Identity::Kept;
+            self.renewals = self.renewals.saturating_sub(1);
         }
         let text = "the device cannot store what comes";
         self.hang_up(turn, Some(goodbye(GoodbyeCode::Internal, text)));
@@ -290,7 +285,7 @@ impl Engine {
         if matches!(self.phase, Phase::Stopped | Phase::Halted(_)) {
             self.attempt = 0;
             self.refused_tokens = 0;
-            self.identity = Identity::Kept;
+            self.renewals = 0;
             self.attempt_now(turn);
         }
     }
@@ -422,7 +417,7 @@ impl Engine {
         let job = self.jobs.answered(|job| matches!(job, Job::Welcome));
         if let (Some(_), Phase::Live { live, .. }) = (job, &mut self.phase) {
             self.refused_tokens = 0;
-            self.identity = Identity::Kept;
+            self.renewals = 0;
             self.news = News::Some;
             live.welcome_stored(standing, fetch).iter().for_each(|message| turn.send(message));
         }

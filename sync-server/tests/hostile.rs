@@ -50,6 +50,7 @@ const BOUNDS: Bounds =
 struct Tally {
     pushed: usize,
     garbage: usize,
+    others: usize,
     answers: BTreeMap<String, usize>,
     slowest: Duration,
     documents: usize,
@@ -84,12 +85,13 @@ fn no_mutated_push_panics_costs_much_or_leaves_a_document_that_cannot_be_read() 
         }
     }
     let memory = HEAP.peak_usage().saturating_sub(before);
-    let Tally { pushed, garbage, answers, slowest, documents } = tally;
+    let Tally { pushed, garbage, others, answers, slowest, documents } = tally;
     println!(
-        "{pushed} pushes, {garbage} of them garbage, {documents} documents read back, slowest \
+        "{pushed} pushes, {garbage} of them garbage, {others} other messages, {documents} documents read back, slowest \
          {slowest:?}, {} KiB, {answers:?}",
         memory >> 10
     );
+    assert!(others < pushed / 100, "{others} of {pushed} frames were no pushes any more");
     assert!(garbage > pushed / 20, "too few frames were garbage");
     assert!(answers.get("accepted").is_some_and(|accepted| *accepted > pushed / 50));
     assert!(answers.len() >= 15, "too few reasons: {answers:?}");
@@ -190,6 +192,7 @@ impl Stage {
             Some(session) => session,
             None => greeted(welcomes[&sender].clone()),
         };
+        let mut became_another = false;
         for effect in session.handle(1, Input::Frame(frame)) {
             match effect {
                 Effect::Submit(batches) => {
@@ -202,10 +205,12 @@ impl Stage {
                 }
                 Effect::Close(_) => tally.garbage += 1,
                 Effect::Send(_) | Effect::Acknowledge(_) => {}
-                other => assert!(session.is_closed(), "{other:?}"),
+                // A bit of its tag makes another message of a frame: what that asks for is not done here.
+                _ => became_another = true,
             }
         }
-        if !session.is_closed() {
+        tally.others += usize::from(became_another);
+        if !session.is_closed() && !became_another {
             self.session = Some(session);
         }
         tally.slowest = tally.slowest.max(begun.elapsed());
@@ -277,6 +282,10 @@ fn greeted(welcome: Box<Welcome>) -> Session {
 fn mutated_claim(change: &Change, honest: &[u8], random: &mut Random) -> Vec<u8> {
     if random.once_in(8) {
         return honest[..random.below(6)].to_vec();
+    }
+    // What is refused for its size alone nobody encodes: it may stand for billions of operations.
+    if change.op_count() > limits::CHANGE_OPS_MAX as u64 {
+        return Vec::new();
     }
     let encoded = std::panic::catch_unwind(|| change.encode().hash.0);
     encoded.map_or_else(|_| Vec::new(), |hash| hash[..limits::HASH_CLAIM_BYTES].to_vec())

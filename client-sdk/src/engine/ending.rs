@@ -5,7 +5,7 @@ use crdt_core::protocol::{Goodbye, GoodbyeCode};
 use super::input::{ConnectFailure, StoreFailure, TokenFailure};
 use super::jobs::Job;
 use super::phase::{Phase, Wish};
-use super::{Effect, Engine, Identity, Outward, StatusChange, Turn, backoff, goodbye};
+use super::{Effect, Engine, Outward, StatusChange, Turn, backoff, goodbye};
 use crate::status::{RefusedKind, SyncErrorKind, SyncPhase};
 
 /// Why it ends.
@@ -234,13 +234,14 @@ impl Engine {
         turn.effects.push(Effect::Status(StatusChange::Failed { kind, text, retry_at }));
     }
 
-    /// The server knows this database as a copy: it becomes a replica of its own, once between two welcomes.
+    /// The server knows this database as a copy: it becomes a replica of its own. More than once between
+    /// two welcomes when it was copied again under its new name.
     fn renew(&mut self, turn: &mut Turn<'_>, kind: SyncErrorKind, text: String) {
-        if self.identity == Identity::Renewed {
+        if self.renewals >= RENEWALS_MAX {
             let refused = SyncPhase::Refused(RefusedKind::LeaseOutdated);
             return self.halt(turn, refused, kind, text);
         }
-        self.identity = Identity::Renewed;
+        self.renewals += 1;
         self.phase = Phase::Renewing;
         self.jobs.renew_replica();
         turn.effects.push(Effect::Status(StatusChange::Failed { kind, text, retry_at: None }));
@@ -263,5 +264,7 @@ impl Engine {
 const TEXT_CHARS_MAX: usize = 300;
 /// A session that lived so long was a good one, milliseconds.
 const STABLE_MS: u64 = 60_000;
+/// New names between two welcomes: a server that takes none of so many takes no other either.
+const RENEWALS_MAX: u32 = 3;
 /// The attempt from which waits are long: up to 32 seconds.
 const ATTEMPT_SELDOM: u32 = 5;

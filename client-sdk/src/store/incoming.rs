@@ -226,6 +226,8 @@ impl Applying {
 
     fn leave_document(&mut self, session: &mut Session<'_>, id: &DocumentId) -> Result<(), Misfit> {
         let Some(record) = self.records.get_mut(&id.record) else { return Ok(()) };
+        let row = record.documents.get(&id.section).and_then(|held| held.row);
+        unanswer_again(&session.tx, row)?;
         let pending = match record.documents.get(&id.section) {
             Some(held) => held.has_pending(&session.tx)?,
             None => return Ok(()),
@@ -242,7 +244,6 @@ impl Applying {
             record.remove(&session.tx, &id.section)?;
             return Ok(());
         }
-        let row = record.documents.get(&id.section).and_then(|held| held.row);
         relay::forget(&session.tx, row)?;
         let sql = "DELETE FROM change WHERE document = ?1 AND state != 0";
         session.tx.prepare_cached(sql)?.execute([row])?;
@@ -278,6 +279,15 @@ impl Applying {
         }
         Ok(order.len())
     }
+}
+
+/// A document is about to leave. What was accepted of it once, and is being sent again to a restored server,
+/// is unanswered like any other edit: it stays until its answer comes.
+fn unanswer_again(connection: &Connection, document: Option<i64>) -> Result<(), StoreError> {
+    let sql = "UPDATE change SET state = 0 WHERE document = ?1 AND state != 0
+               AND batch IN (SELECT number FROM outbox WHERE state = 0)";
+    connection.prepare_cached(sql)?.execute([document])?;
+    Ok(())
 }
 
 /// Removes a document that the server does not have for this device.

@@ -7,13 +7,14 @@ use crdt_core::protocol::{Parting, Welcome};
 use super::{Session, outbox, relay, scope};
 use crate::error::StoreError;
 
-/// Takes the welcome's log for the present one. Gives how many batches are sent again.
+/// Takes the welcome's log for the present one. Gives how many batches are sent again; nothing when it is the
+/// one that is known.
 pub(crate) fn adopt_epoch(
     session: &mut Session<'_>,
     welcome: &Welcome,
-) -> Result<usize, StoreError> {
+) -> Result<Option<usize>, StoreError> {
     let known = session.state.meta.epoch.replace(welcome.epoch);
-    let Some(known) = known.filter(|known| *known != welcome.epoch) else { return Ok(0) };
+    let Some(known) = known.filter(|known| *known != welcome.epoch) else { return Ok(None) };
     // Of a log that the server does not know nothing is taken for the present one's.
     let parting = Parting::from(&welcome.lineage, &known).unwrap_or(Parting::NOTHING);
     if !planted(Bug::CursorsKept) {
@@ -27,9 +28,9 @@ pub(crate) fn adopt_epoch(
     }
     relay::begin(session, parting.last)?;
     if planted(Bug::ResendForgotten) {
-        return Ok(0);
+        return Ok(Some(0));
     }
-    outbox::send_again(session, parting.last)
+    Ok(Some(outbox::send_again(session, parting.last)?))
 }
 
 /// Numbers of documents that only the lost part of the log knew: the server may give them to others.

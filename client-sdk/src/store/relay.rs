@@ -18,7 +18,7 @@ use crdt_core::record::{Cells, Reach};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::document::{record_of, section_of};
-use super::{Session, accounting, incoming, meta, outbox};
+use super::{Session, accounting, incoming, meta, outbox, scope};
 use crate::error::StoreError;
 
 /// What to ask the server next.
@@ -50,6 +50,21 @@ pub(crate) fn begin(session: &Session<'_>, last: u64) -> Result<(), StoreError> 
                SELECT id, 0 FROM document WHERE seen > ?1 AND gone = 0
                ON CONFLICT (document) DO UPDATE SET stage = 0";
     session.tx.prepare_cached(sql)?.execute([last.cast_signed()])?;
+    Ok(())
+}
+
+/// The server that lost its newest data may have forgotten that it once granted what it does not grant now, and
+/// then does not say what leaves. So every document is compared: what this device may not see is none that
+/// the server has for it.
+pub(crate) fn compare_lost(session: &Session<'_>) -> Result<(), StoreError> {
+    let sql = "INSERT INTO _relay (document, stage)
+               SELECT id, 1 FROM document
+               WHERE gone = 0 AND EXISTS (SELECT 1 FROM scope WHERE standing = 2)
+               ON CONFLICT (document) DO NOTHING";
+    let added = session.tx.prepare_cached(sql)?.execute([])?;
+    if added > 0 {
+        meta::put(&session.tx, FORGOTTEN, &1)?;
+    }
     Ok(())
 }
 
@@ -91,9 +106,24 @@ pub(crate) fn next(
             return Ok(RelayStep::Fetch(numbers));
         }
         if due.is_empty() {
-            return Ok(if is_any(&session.tx)? { RelayStep::Wait } else { RelayStep::Done });
+            if is_any(&session.tx)? {
+                return Ok(RelayStep::Wait);
+            }
+            drop_forgotten(session)?;
+            return Ok(RelayStep::Done);
         }
     }
+}
+
+/// Everything was compared: of the scopes that were lost nothing is here any more.
+fn drop_forgotten(session: &mut Session<'_>) -> Result<(), StoreError> {
+    if meta::number(&session.tx, FORGOTTEN)?.is_none() {
+        return Ok(());
+    }
+    meta::put(&session.tx, FORGOTTEN, &None::<i64>)?;
+    scope::drop_lost(&session.tx)?;
+    session.changes.table("scope");
+    incoming::purge::mark_scope(&session.tx)
 }
 
 /// The server's answer to a comparison: what is to be given back.
@@ -116,7 +146,14 @@ pub(crate) fn lacking(
             _ if lack.is_none() => forget(&session.tx, Some(document))?,
             ASK if open && gathering.add(session, document, compared, lack)? => {}
             ASK => put(&session.tx, document, GIVEN)?,
-            GIVEN => put(&session.tx, document, TAKE)?,
+            GIVEN => {
+                if lack.number == 0 {
+                    // Whatever number it had, the server has no such document for this device.
+                    let sql = "UPDATE document SET number = NULL WHERE id = ?1";
+                    session.tx.prepare_cached(sql)?.execute([document])?;
+                }
+                put(&session.tx, document, TAKE)?;
+            }
             _ => {}
         }
     }
@@ -305,6 +342,8 @@ fn numbers(
     Ok(found.collect::<Result<_, _>>()?)
 }
 
+/// Whether the scopes that were lost are dropped when everything was compared.
+const FORGOTTEN: &str = "relay_forgotten";
 /// Whether the server takes other people's changes.
 const OPEN: &str = "relay_open";
 /// Documents of one step.

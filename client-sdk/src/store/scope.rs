@@ -99,6 +99,12 @@ pub(crate) fn drop_scopes(connection: &Connection, dropped: &[String]) -> Result
     Ok(())
 }
 
+/// Forgets the scopes that were lost, when nothing of them is here any more.
+pub(crate) fn drop_lost(connection: &Connection) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM scope WHERE standing = ?1")?.execute([LOST])?;
+    Ok(())
+}
+
 /// The scopes that were gained and have not come whole yet, and those that were lost and are still here.
 pub(crate) fn unsettled(connection: &Connection) -> Result<(Vec<String>, Vec<String>), StoreError> {
     let sql = "SELECT scope, standing FROM scope WHERE standing != ?1 ORDER BY scope";

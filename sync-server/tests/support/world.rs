@@ -28,7 +28,7 @@ pub fn member(n: u8) -> MemberId {
 pub struct World {
     pub workspace: Workspace,
     pub store: Arc<dyn Store>,
-    leases: u8,
+    leases: u64,
     directory: tempfile::TempDir,
 }
 
@@ -126,7 +126,9 @@ impl World {
 
     pub fn lease(&mut self) -> Lease {
         self.leases += 1;
-        Lease([self.leases; 16])
+        let mut lease = [0; 16];
+        lease[8..].copy_from_slice(&self.leases.to_be_bytes());
+        Lease(lease)
     }
 
     /// A new device that has said hello.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use client_sdk::engine::{Input, Outward, SyncLoop};
 use client_sdk::{Client, Clock as _, Config, SeededEntropy, StoreError};
-use crdt_core::id::MemberId;
+use crdt_core::id::{DeviceId, MemberId};
 use crdt_core::schema::Schema;
 use rand::rngs::StdRng;
 
@@ -32,6 +32,7 @@ pub struct SimDevice {
     disk: Disk,
     seed: u64,
     life: u64,
+    hardware: DeviceId,
     max_page_count: Option<u32>,
     token_life_ms: Option<u64>,
     schema: Option<Arc<Schema>>,
@@ -53,6 +54,8 @@ impl SimDevice {
         time: &WorldTime,
     ) -> Self {
         let number = u8::try_from(place).expect("a simulation has few devices");
+        let mut hardware = [number; 16];
+        hardware[..8].copy_from_slice(&seed.to_be_bytes());
         Self {
             name: name.to_owned(),
             link: Link::default(),
@@ -63,6 +66,7 @@ impl SimDevice {
             disk: Disk::new(),
             seed: seed ^ (place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             life: 0,
+            hardware: DeviceId(hardware),
             max_page_count: None,
             token_life_ms: None,
             schema: None,
@@ -79,6 +83,7 @@ impl SimDevice {
             .member_name(self.name.clone())
             .clock(Arc::<SimClock>::clone(&self.clock))
             .entropy(SeededEntropy::new(seed));
+        config.device = Some(self.hardware);
         config.vfs = Some(self.disk.name());
         config.max_page_count = self.max_page_count;
         config.schema = self.schema.clone();
@@ -114,9 +119,11 @@ impl SimDevice {
         self.running.is_some()
     }
 
-    /// Removes its file, as who removes the app does.
+    /// Removes its file, as who removes the app does. To the server it is another device then: one that was
+    /// shut out stays so.
     pub(super) fn uninstall(&mut self) {
         self.running = None;
+        self.hardware.0[14] = self.hardware.0[14].wrapping_add(1);
         Files::none(&self.path).put_back();
     }
 

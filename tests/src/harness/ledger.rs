@@ -12,6 +12,10 @@ use crdt_core::record::Value;
 pub struct Ledger {
     confirmed: BTreeMap<usize, BTreeSet<BatchId>>,
     last: BTreeMap<usize, BatchId>,
+    /// Accepted batches that the server has lost.
+    lost: BTreeSet<BatchId>,
+    /// Devices that have not been asked yet what they hold of those.
+    unasked: BTreeSet<usize>,
 }
 
 /// What one device holds.
@@ -36,6 +40,12 @@ impl Held {
             kept: batches(client, "SELECT batch FROM outbox WHERE state = 1"),
             erased: batches(client, "SELECT batch FROM resolution WHERE how = 'erased'"),
         }
+    }
+}
+
+impl Held {
+    fn has(&self, batch: &BatchId) -> bool {
+        [&self.unanswered, &self.disputed, &self.kept].iter().any(|held| held.contains(batch))
     }
 }
 
@@ -86,6 +96,35 @@ impl Ledger {
         self.confirmed.remove(&device);
     }
 
+    /// The server was put back to an older state, and lost these batches. What a device holds of them no more is
+    /// lost to it: their documents have left it since they were accepted.
+    pub(super) fn lose(&mut self, lost: impl IntoIterator<Item = BatchId>) {
+        self.lost.extend(lost);
+        self.unasked.extend(self.confirmed.keys());
+    }
+
+    /// Notes, once after each loss, what a device still holds of what was lost.
+    pub(super) fn ask(&mut self, device: usize, held: &Held) {
+        if !self.unasked.remove(&device) {
+            return;
+        }
+        if let Some(confirmed) = self.confirmed.get_mut(&device) {
+            confirmed.retain(|batch| !self.lost.contains(batch) || held.has(batch));
+        }
+    }
+
+    /// Whether the server lost a batch that it had accepted.
+    #[must_use]
+    pub fn is_lost(&self, batch: &BatchId) -> bool {
+        self.lost.contains(batch)
+    }
+
+    /// Whether another device, of which this one is a copy or which is a copy of it, has the batch as well.
+    fn is_copied(&self, device: usize, batch: &BatchId) -> bool {
+        let others = self.confirmed.iter().filter(|(other, _)| **other != device);
+        others.map(|(_, batches)| batches).any(|batches| batches.contains(batch))
+    }
+
     /// What is wrong with a device's account, if anything.
     pub(super) fn fault(
         &self,
@@ -103,7 +142,12 @@ impl Ledger {
             match places {
                 // The server was put back to an older state, and the device does not know yet.
                 [false, false, false] if !held.is_answered && held.kept.contains(batch) => {}
+                // Or a copy that took a name of its own gives back what of it is lost, without the batch.
+                [false, false, false]
+                    if self.is_copied(device, batch) && held.kept.contains(batch) => {}
                 [false, false, false] => return Some(format!("batch {batch} is nowhere")),
+                // A copy of the device sent it too, and was answered by other rules than this one.
+                [true, true, _] if self.is_copied(device, batch) => {}
                 [true, true, _] if held.is_answered => {
                     return Some(format!("batch {batch} is accepted and a dispute at once"));
                 }

@@ -1,6 +1,6 @@
 //! What users do and see, in the words of the stories.
 
-use client_sdk::{Choice, Dispute, Edits, FieldConflict, Record};
+use client_sdk::{Choice, Dispute, EditError, Edits, FieldConflict, Record};
 use crdt_core::id::RecordId;
 use crdt_core::record::Value;
 
@@ -135,8 +135,17 @@ impl World {
     /// # Panics
     /// When the device does not have it.
     pub fn discard(&mut self, device: Device, dispute: &Dispute) {
-        self.at(device).client().discard(dispute.id).expect("the dispute is there");
+        self.try_discard(device, dispute).expect("the dispute is there");
+    }
+
+    /// A user gives a dispute up, if the device lets it.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn try_discard(&mut self, device: Device, dispute: &Dispute) -> Result<(), EditError> {
+        self.at(device).client().discard(dispute.id)?;
         self.release(device, dispute.batch);
+        Ok(())
     }
 
     /// Takes everyone's network away.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use client_sdk::engine::{Input, Nudge};
 use client_sdk::{EditError, SyncPhase, Transaction};
-use crdt_core::id::MemberId;
+use crdt_core::id::{BatchId, MemberId};
 use crdt_core::protocol::Page;
 use crdt_core::schema::Schema;
 use rand::SeedableRng as _;
@@ -70,6 +70,8 @@ pub struct World {
     doomed: BTreeSet<usize>,
     /// Devices that were shut out: they come to rest by having removed their files.
     shut_out: BTreeSet<usize>,
+    /// Of which device each copy is one.
+    copies: BTreeMap<usize, usize>,
     /// Frames that were sent either way; pings are none.
     frames: u64,
     /// The schema that every app comes with, when it is not the built-in one.
@@ -138,6 +140,7 @@ impl World {
             inspector: None,
             doomed: BTreeSet::new(),
             shut_out: BTreeSet::new(),
+            copies: BTreeMap::new(),
             frames: 0,
             app_schema: None,
             erasures: erasing::Erasures::new(),
@@ -417,11 +420,25 @@ impl World {
         }
     }
 
+    /// Notes what a device that has just started, or runs, still holds of what the server has lost.
+    fn ask_for_lost(&mut self, device: Device) {
+        let at = self.at(device);
+        let held = Held::by(at.client(), at.sync().is_synced());
+        self.ledger.ask(device.0, &held);
+    }
+
+    /// Whether the server lost a batch when it was put back, and has not taken it again: what it said may be back
+    /// all the same, from whoever else held it.
+    #[must_use]
+    pub fn is_lost(&self, batch: &BatchId) -> bool {
+        self.ledger.is_lost(batch) && !self.server.log().contains_key(batch)
+    }
+
     /// Whether every running device is synced.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         let running = self.devices.iter().enumerate().filter(|(_, device)| device.is_running());
-        running.clone().all(|(place, device)| match self.shut_out.contains(&place) {
+        running.clone().all(|(place, device)| match self.is_shut_out(Device(place)) {
             true => device.sync().status().phase == SyncPhase::Revoked,
             false => device.sync().is_synced(),
         })
@@ -444,9 +461,11 @@ impl World {
     /// When one is not.
     pub fn check_account(&self, device: Device) {
         let at = self.at(device);
-        if self.shut_out.contains(&device.0) {
+        if self.is_shut_out(device) {
             return;
         }
+        let phase = at.sync().status().phase;
+        assert_ne!(phase, SyncPhase::Revoked, "{} was never shut out", at.name);
         let held = Held::by(at.client(), at.sync().is_synced());
         if let Some(fault) = self.ledger.fault(device.0, &held, self.server.log()) {
             panic!("{}: {fault}", self.at(device).name);

@@ -226,7 +226,15 @@ impl Organisation {
         let Some(dispute) = stage.world.disputes(device).into_iter().choose(rng) else { return };
         let marks = self.promises.remove(&dispute.batch).unwrap_or_default();
         if rng.random() {
-            return stage.world.discard(device, &dispute);
+            let discarded = stage.world.try_discard(device, &dispute);
+            return match discarded {
+                Ok(()) => {}
+                // The dispute stays.
+                Err(_) if stage.is_troubled(device) => {
+                    self.promises.insert(dispute.batch, marks);
+                }
+                Err(error) => panic!("{}: {error}", stage.world.at(device).name),
+            };
         }
         // It is written anew: over what shows now.
         let anew = marks.iter().cloned().map(|mark| match mark {

@@ -62,7 +62,8 @@ pub struct Failed {
     pub shortened: Shortened,
 }
 
-/// Runs the plans of seeds on every core until one fails.
+/// Runs the plans of seeds on every core until one fails; with `FIELDBOOK_KEEP_GOING` all of them, and each
+/// failure is printed.
 #[must_use]
 pub fn run_seeds(
     seeds: &[u64],
@@ -72,6 +73,7 @@ pub fn run_seeds(
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
+    let keeps_going = std::env::var_os("FIELDBOOK_KEEP_GOING").is_some();
     let name = thread::current().name().unwrap_or_default().to_owned();
     let work = || {
         let mut outcome = Outcome::default();
@@ -82,6 +84,10 @@ pub fn run_seeds(
                 Ok(ran) => {
                     outcome.schedules += 1;
                     outcome.ran.add(&ran);
+                }
+                Err(failure) if keeps_going => {
+                    println!("seed {seed} fails: {} ({})", failure.message, failure.place);
+                    outcome.failed.get_or_insert_with(|| Failed::unshortened(plan, failure));
                 }
                 Err(failure) => {
                     stop.store(true, Ordering::Relaxed);
@@ -118,6 +124,11 @@ impl Failed {
         let shortened = shorten(&plan, failure, Patience::default(), |shorter| {
             attempt(|| run(shorter)).map(drop)
         });
+        Self { plan, shortened }
+    }
+
+    fn unshortened(plan: Plan, failure: Failure) -> Self {
+        let shortened = Shortened { plan: plan.clone(), failure, runs: 0 };
         Self { plan, shortened }
     }
 

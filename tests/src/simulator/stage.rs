@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use client_sdk::SyncPhase;
 use crdt_core::id::{DocumentId, RecordId};
 use crdt_core::record::Value;
 use rand::Rng as _;
@@ -54,9 +55,10 @@ pub struct Stage {
     /// Devices whose disk fails, or has no room.
     troubled: BTreeSet<Device>,
     clones: usize,
-    shut_out: BTreeSet<Device>,
 }
 
+/// How late the last frame of a slow link arrives, milliseconds.
+const LATE_MS: u64 = 30_000;
 /// How many copies of devices there may be in one world.
 const CLONES_MAX: usize = 2;
 
@@ -76,7 +78,6 @@ impl Stage {
             server_backup: None,
             troubled: BTreeSet::new(),
             clones: 0,
-            shut_out: BTreeSet::new(),
         }
     }
 
@@ -89,7 +90,7 @@ impl Stage {
     /// Whether a device runs, so that its user can do something.
     #[must_use]
     pub fn is_usable(&self, device: Device) -> bool {
-        self.world.at(device).is_running() && !self.shut_out.contains(&device)
+        self.world.at(device).is_running() && !self.world.is_shut_out(device)
     }
 
     /// Does a step.
@@ -119,8 +120,12 @@ impl Stage {
             self.recover(device);
             self.world.set_clock(device, 0);
         }
+        if self.time_was_disturbed {
+            self.ask_again();
+        }
         self.world.settle();
-        let shut_out = std::mem::take(&mut self.shut_out);
+        let mut shut_out = self.devices.clone();
+        shut_out.retain(|device| self.world.is_shut_out(*device));
         if !shut_out.is_empty() {
             shut_out.into_iter().for_each(|device| self.world.readmit(device));
             self.world.settle();
@@ -139,8 +144,19 @@ impl Stage {
         assert_eq!(said, 0, "{said} frames were sent although everything was at rest");
     }
 
+    /// What came late may have told somebody that they are switched off who is not any more. The device waits
+    /// for its user, who tries once more.
+    fn ask_again(&mut self) {
+        self.world.run_for(LATE_MS);
+        for device in self.devices.clone() {
+            if self.world.at(device).sync().status().phase == SyncPhase::Disabled {
+                self.world.online(device);
+            }
+        }
+    }
+
     fn back_up(&mut self, device: Device) {
-        if !self.shut_out.contains(&device) {
+        if !self.world.is_shut_out(device) {
             self.backups.insert(device, self.world.back_up(device));
         }
     }
@@ -173,7 +189,7 @@ impl Stage {
 
     // Long because it is one arm for each kind of fault.
     fn strike(&mut self, app: &mut impl App, device: Device, fault: Fault, rng: &mut StdRng) {
-        if self.shut_out.contains(&device) {
+        if self.world.is_shut_out(device) {
             return;
         }
         // What has to do with files needs a disk that works.
@@ -340,7 +356,6 @@ impl Stage {
         if running && !self.spared.contains(&device) {
             self.world.count(Fault::Revocation);
             self.world.shut_out(device);
-            self.shut_out.insert(device);
             self.backups.remove(&device);
         }
     }

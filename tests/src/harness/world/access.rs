@@ -1,5 +1,6 @@
 //! People, policies and devices as an operator governs them, and what follows for everybody's sessions.
 
+use client_sdk::SyncPhase;
 use crdt_core::id::{DeviceId, DocumentId, MemberId};
 pub use sync_server::workspace::MemberChanges;
 use sync_server::workspace::Workspace;
@@ -75,6 +76,26 @@ impl World {
         let id = hello.expect("a device can be read").device;
         self.shut_out.insert(device.0);
         self.revoke(id);
+    }
+
+    /// Whether a device was shut out, or has removed its file with one that is a copy of it or of which it is
+    /// one: to the server their files are the same.
+    #[must_use]
+    pub fn is_shut_out(&self, device: Device) -> bool {
+        let is_wiped = || {
+            let at = self.at(device);
+            at.is_running() && at.sync().status().phase == SyncPhase::Revoked
+        };
+        let mut related =
+            self.shut_out.iter().filter(|other| self.origin(**other) == self.origin(device.0));
+        self.shut_out.contains(&device.0) || (is_wiped() && related.next().is_some())
+    }
+
+    /// The device with whose file a device's began.
+    fn origin(&self, place: usize) -> usize {
+        std::iter::successors(Some(place), |place| self.copies.get(place).copied())
+            .last()
+            .unwrap_or(place)
     }
 
     /// Installs the app again on a device that was shut out and has removed its file.

@@ -110,6 +110,7 @@ impl World {
     /// Copies a device with everything on it, as a phone's backup does onto a new phone; the copy runs.
     pub fn clone_device(&mut self, device: Device, name: &str) -> Device {
         let copy = self.new_device(self.at(device).member(), name);
+        self.copies.insert(copy.0, device.0);
         Files::copy(self.at(device).path()).put_at(self.at(copy).path());
         self.ledger.put_back(copy.0, self.ledger.account(device.0));
         self.start_device(copy);
@@ -130,6 +131,7 @@ impl World {
     /// The store's reason.
     pub fn try_start_device(&mut self, device: Device) -> Result<(), StoreError> {
         self.devices[device.0].open()?;
+        self.ask_for_lost(device);
         self.check_account(device);
         self.give(device, Input::Start);
         Ok(())

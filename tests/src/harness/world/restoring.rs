@@ -1,6 +1,8 @@
 //! The server's backups, and putting the server back to one.
 
-use crdt_core::id::Epoch;
+use std::collections::BTreeMap;
+
+use crdt_core::id::{BatchId, Epoch};
 use sync_server::store::recovery::{BackupRow, Restoration};
 use sync_server::workspace::{RecoveryStatus, RelayStatus};
 
@@ -31,9 +33,24 @@ impl World {
     pub fn restore_server(&mut self, backup: &ServerBackup) -> Restoration {
         self.tally.count(Fault::ServerRestore);
         self.stop_server();
+        let before = self.server.log().clone();
         let restoration = self.server.restore(&backup.files, self.time.true_wall());
         self.start_server();
+        self.lose_since(before);
         restoration
+    }
+
+    /// The server has lost what of this log is not in its present one.
+    fn lose_since(&mut self, before: BTreeMap<BatchId, u64>) {
+        let log = self.server.log();
+        let lost: Vec<BatchId> =
+            before.into_keys().filter(|batch| !log.contains_key(batch)).collect();
+        self.ledger.lose(lost);
+        for device in self.everyone() {
+            if self.at(device).is_running() && !self.is_shut_out(device) {
+                self.ask_for_lost(device);
+            }
+        }
     }
 
     /// How the server stands with what devices give back.
@@ -59,8 +76,10 @@ impl World {
     pub fn put_server_back(&mut self, backup: &ServerBackup) {
         self.tally.count(Fault::ServerRestore);
         self.stop_server();
+        let before = self.server.log().clone();
         backup.files.put_back();
         self.start_server();
+        self.lose_since(before);
     }
 
     /// The operator says that the server was put back, and nobody knows to where.
