@@ -148,25 +148,28 @@ impl Connection {
         }
     }
 
+    /// What happens seldom is boxed: a connection holds its largest future as long as it lives.
     async fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Greet(hello) => Some(Input::Greeted(self.greet_in_time(hello).await)),
+            Effect::Greet(hello) => Some(Input::Greeted(Box::pin(self.greet_in_time(hello)).await)),
             Effect::VerifyToken(token) => match self.ask(Asked::Requests(1)) {
-                Ok(()) => Some(Input::TokenVerified(self.renew(&token).await)),
+                Ok(()) => Some(Input::TokenVerified(Box::pin(self.renew(&token)).await)),
                 Err(goodbye) => Some(Input::End(goodbye)),
             },
             Effect::Compare(compare) => match self.ask(Asked::Requests(1)) {
-                Ok(()) => self.compare(compare).await,
+                Ok(()) => Box::pin(self.compare(compare)).await,
                 Err(goodbye) => Some(Input::End(goodbye)),
             },
-            Effect::Relay(relay) => self.relay(relay).await.err().map(Input::End),
+            Effect::Relay(relay) => Box::pin(self.relay(relay)).await.err().map(Input::End),
             Effect::Submit(batches) => self.submit(batches).await.err().map(Input::End),
             Effect::Acknowledge(receipt) => self.acknowledge(receipt).await.err().map(Input::End),
             Effect::ConfirmErasures(up_to) => match &self.place {
-                Some(place) => place.seat.confirm_erasures(up_to).await.err().map(Input::End),
+                Some(place) => {
+                    Box::pin(place.seat.confirm_erasures(up_to)).await.err().map(Input::End)
+                }
                 None => None,
             },
-            Effect::Erase(asked) => self.erase(asked).await,
+            Effect::Erase(asked) => Box::pin(self.erase(asked)).await,
             Effect::BuildPage { flush } => {
                 self.build(flush, Vec::new());
                 None
@@ -184,7 +187,7 @@ impl Connection {
             }
             Effect::Close(goodbye) => {
                 tracing::info!(code = ?goodbye.code, text = %goodbye.text, "a connection ends");
-                self.close().await;
+                Box::pin(self.close()).await;
                 None
             }
         }
@@ -322,7 +325,7 @@ impl Connection {
             Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_)) => Some(Input::Heard),
             Ok(Frame::Close(_)) => None,
             Err(error) => {
-                self.refuse(&error).await;
+                Box::pin(self.refuse(&error)).await;
                 None
             }
         }

@@ -310,8 +310,9 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Both buffers of a socket, bytes: with 4 KiB an idle connection costs 7 KiB, with the default 29.
-const BUFFER_BYTES: usize = 4 * 1024;
+/// Both buffers of a socket, bytes: what a live edit takes fits several times, and ten thousand idle
+/// connections hold them.
+const BUFFER_BYTES: usize = 2 * 1024;
 /// What may wait inside one socket, bytes: two of the largest frames.
 const WRITE_BUFFER_BYTES_MAX: usize = 2 * crdt_core::limits::FRAME_BYTES_MAX;
 /// When to come back after a 503; devices add jitter of their own.

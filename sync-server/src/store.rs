@@ -276,6 +276,14 @@ pub trait Read:
     fn batch(&self, id: &BatchId) -> Result<Option<BatchRow>, StoreError>;
     /// The batches after a position, at most `limit`, in order.
     fn batches_after(&self, position: u64, limit: usize) -> Result<Vec<BatchRow>, StoreError>;
+    /// What the batches of a replica changed after a position and up to another: position and document, in
+    /// order.
+    fn changes_by(
+        &self,
+        replica: &ReplicaId,
+        after: u64,
+        up_to: u64,
+    ) -> Result<Vec<(u64, u64)>, StoreError>;
     /// A replica.
     fn replica(&self, id: &ReplicaId) -> Result<Option<ReplicaRow>, StoreError>;
     /// A replica's receipts after a number, in order.

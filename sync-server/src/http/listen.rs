@@ -172,7 +172,9 @@ impl Connection {
     async fn run(self, stream: TcpStream, handshake_timeout: Duration) {
         let peer = self.peer.address;
         let slot = SessionSlot::default();
-        match timeout(handshake_timeout, self.answer(stream, slot.clone())).await {
+        // Boxed, so that what a handshake takes is given back while the session goes on.
+        let answer = Box::pin(self.answer(stream, slot.clone()));
+        match timeout(handshake_timeout, answer).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "a connection broke"),
             Err(_) => return tracing::debug!(%peer, "closed a connection that was too slow"),

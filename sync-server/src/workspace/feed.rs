@@ -64,7 +64,7 @@ pub struct Feed {
     stride: Stride,
     /// The names of what is granted, one a line.
     granted: Arc<str>,
-    watched: Watched,
+    watched: Arc<Watched>,
     /// Where each subscription stands, by its name.
     cursors: BTreeMap<String, Cursor>,
     /// The cursors as the device last heard of them.
@@ -131,7 +131,7 @@ impl Feed {
             replica: hello.replica,
             stride: Stride::default(),
             granted: cursors.keys().cloned().collect::<Vec<_>>().join("\n").into(),
-            watched: Watched::new(granted),
+            watched: Arc::new(Watched::new(granted)),
             lost,
             erased,
             cursors,
@@ -157,7 +157,7 @@ impl Feed {
     /// What answers how far documents go that the device may see.
     #[must_use]
     pub fn comparison(&self) -> Comparison {
-        Comparison::new(self.watched.clone())
+        Comparison::new(Arc::clone(&self.watched))
     }
 
     /// The same feed with another stride.
@@ -384,6 +384,16 @@ impl Feed {
         let follower = Follower { watched: &self.watched, standing: &standing, after };
         let mut draft = Draft::new(self.stride.burst_bytes);
         let mut at = after;
+        if let Some(places) = follower.places(tx, &self.replica, up_to)? {
+            at = up_to;
+            for (position, is_own) in places {
+                follower.add(tx, position, is_own, &mut draft)?;
+                if draft.is_full() {
+                    at = position;
+                    break;
+                }
+            }
+        }
         while at < up_to && !draft.is_full() {
             let mut batches = tx.batches_after(at, self.stride.follow)?;
             batches.retain(|batch| batch.position <= up_to);

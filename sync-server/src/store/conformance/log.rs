@@ -1,8 +1,9 @@
 //! The log: its positions, its transactions, and what a reader sees.
 
 use super::Harness;
-use super::material::{Paper, batch};
-use crate::store::{StoreError, read, write};
+use super::material::{Paper, WRITER, batch};
+use crate::store::{BatchRow, Store, StoreError, read, write};
+use crdt_core::id::ReplicaId;
 
 pub(super) fn positions(harness: &mut dyn Harness) -> Result<(), StoreError> {
     let store = harness.open()?;
@@ -77,7 +78,27 @@ pub(super) fn batches(harness: &mut dyn Harness) -> Result<(), StoreError> {
     let mut twice = batch(6);
     twice.id = batch(2).id;
     assert!(write(&*store, |tx| tx.append_batch(&twice)).is_err(), "a batch's name is taken once");
-    Ok(())
+    of_one_replica(&*store)
+}
+
+/// What one replica's batches changed is found without what others did.
+fn of_one_replica(store: &dyn Store) -> Result<(), StoreError> {
+    let (one, two) = write(store, |tx| {
+        let mut one = Paper::create(tx, 1, "main")?;
+        let two = Paper::create(tx, 2, "main")?;
+        one.write(tx, "second")?;
+        let foreign = BatchRow { replica: ReplicaId([7; 12]), ..batch(9) };
+        tx.append_batch(&foreign)?;
+        one.append(tx, 9, "third")?;
+        Ok((one.number, two.number))
+    })?;
+    read(store, |tx| {
+        assert_eq!(tx.changes_by(&WRITER, 5, 9)?, [(6, one), (7, two), (8, one)]);
+        assert_eq!(tx.changes_by(&WRITER, 6, 7)?, [(7, two)]);
+        assert_eq!(tx.changes_by(&ReplicaId([7; 12]), 0, 9)?, [(9, one)]);
+        assert_eq!(tx.changes_by(&WRITER, 8, 9)?, []);
+        Ok(())
+    })
 }
 
 pub(super) fn reopened(harness: &mut dyn Harness) -> Result<(), StoreError> {

@@ -1,6 +1,8 @@
 //! Comparing documents with a device's, after a restore. A document that the device may not see is answered as
 //! one that is not there.
 
+use std::sync::Arc;
+
 use crdt_core::protocol::{Compare, Compared, Lack, Lacking};
 use crdt_core::record::{Cells, Reach};
 
@@ -10,11 +12,11 @@ use crate::store::{Read, StoreError};
 /// What answers how far documents go, for one device.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    watched: Watched,
+    watched: Arc<Watched>,
 }
 
 impl Comparison {
-    pub(super) const fn new(watched: Watched) -> Self {
+    pub(super) const fn new(watched: Arc<Watched>) -> Self {
         Self { watched }
     }
 

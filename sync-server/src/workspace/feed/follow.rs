@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::page::Draft;
-use super::watched::Watched;
+use super::watched::{Watched, admits};
 use crate::store::{ChangeRow, Read, StoreError};
+use crdt_core::id::ReplicaId;
 use crdt_core::planted::{Bug, planted};
+
+/// From so many batches on it is worth asking which of them concern a device at all.
+const SOUGHT_FROM: u64 = 2;
 
 /// The way of a device through the log.
 pub(super) struct Follower<'a> {
@@ -55,6 +59,50 @@ impl Follower<'_> {
             }
         }
         self.add_left(tx, position, draft)
+    }
+
+    /// The positions up to another that may say something to the device, each with whether its batch is the
+    /// device's own. Nothing when most of them may: in a workspace where many write, a device that sees little
+    /// of it passes over the rest unread.
+    pub(super) fn places(
+        &self,
+        tx: &dyn Read,
+        replica: &ReplicaId,
+        up_to: u64,
+    ) -> Result<Option<BTreeMap<u64, bool>>, StoreError> {
+        let distance = up_to - self.after;
+        if distance < SOUGHT_FROM || planted(Bug::OwnMemberSkipped) {
+            return Ok(None);
+        }
+        let most = usize::try_from(distance / 2).unwrap_or(usize::MAX);
+        let (mut rows, mut left) = (Vec::new(), Vec::new());
+        for subscription in self.standing.iter().filter_map(|name| self.watched.get(name)) {
+            let scope = subscription.scope();
+            for row in tx.scope_after(&scope, self.after, most + 1)? {
+                if admits(tx, subscription, row.document)? {
+                    rows.push(row);
+                }
+            }
+            left.extend(tx.left_between(&scope, self.after, up_to, most + 1)?);
+            if rows.len() + left.len() > most {
+                return Ok(None);
+            }
+        }
+        let own = tx.changes_by(replica, self.after, up_to)?;
+        let own_places: BTreeSet<u64> = own.iter().map(|(position, _)| *position).collect();
+        let shown: BTreeSet<u64> = rows.iter().map(|row| row.document).collect();
+        let mut places = BTreeSet::new();
+        // What it wrote and may not read is taken back.
+        places.extend(own.iter().filter(|(_, document)| !shown.contains(document)).map(|(p, _)| p));
+        for row in rows {
+            places.insert(row.entered);
+            let changes = tx.changes_after(row.document, self.after)?.into_iter();
+            let changes = changes.map(|change| change.position);
+            places.extend(changes.filter(|position| !own_places.contains(position)));
+        }
+        places.extend(left.into_iter().map(|(_, position)| position));
+        let within = places.into_iter().filter(|place| *place > self.after && *place <= up_to);
+        Ok(Some(within.map(|place| (place, own_places.contains(&place))).collect()))
     }
 
     /// Adds what left a subscription at a position and is in none now.
