@@ -8,5 +8,6 @@ mod feed {
     mod following;
     mod losing;
     mod schedules;
+    mod shared;
     mod territories;
 }

@@ -322,7 +322,10 @@ impl Line {
 
     async fn hear(&mut self, reader: &mut Reader) -> Result<Heard> {
         match self.message().await? {
-            Message::Receipts(receipts) => Ok(Heard::Receipts(receipts)),
+            Message::Receipts(receipts) => {
+                receipts.iter().for_each(|receipt| reader.answered(receipt));
+                Ok(Heard::Receipts(receipts))
+            }
             Message::Page(part) => {
                 let Some((number, page)) = self.staged.take(part)? else {
                     return Ok(Heard::Page(0));

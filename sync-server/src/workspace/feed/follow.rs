@@ -78,12 +78,18 @@ impl Follower<'_> {
         let (mut rows, mut left) = (Vec::new(), Vec::new());
         for subscription in self.standing.iter().filter_map(|name| self.watched.get(name)) {
             let scope = subscription.scope();
-            for row in tx.scope_after(&scope, self.after, most + 1)? {
+            let found = tx.scope_after(&scope, self.after, most + 1)?;
+            let gone = tx.left_between(&scope, self.after, up_to, most + 1)?;
+            // Counted before any is left out: what was cut off at the limit is not known.
+            if found.len() > most || gone.len() > most {
+                return Ok(None);
+            }
+            left.extend(gone);
+            for row in found {
                 if admits(tx, subscription, row.document)? {
                     rows.push(row);
                 }
             }
-            left.extend(tx.left_between(&scope, self.after, up_to, most + 1)?);
             if rows.len() + left.len() > most {
                 return Ok(None);
             }

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crdt_core::id::{DeviceId, DocumentId, Epoch, Lease, MemberId, ReplicaId};
-use crdt_core::protocol::{Cursor, Entry, Hello, Page, ScopeCursor, VERSIONS, Welcome};
+use crdt_core::protocol::{
+    Cursor, Entry, Hello, Outcome, Page, Receipt, ScopeCursor, VERSIONS, Welcome,
+};
 
 /// A device that keeps names only.
 #[derive(Debug, Clone)]
@@ -102,6 +104,15 @@ impl Reader {
             if self.scopes.get(scope).is_none_or(|(_, lost)| *lost) {
                 self.scopes.insert(scope.clone(), (Cursor::default(), false));
             }
+        }
+    }
+
+    /// Stores a receipt: what the device wrote itself it holds under a number from now on.
+    pub fn answered(&mut self, receipt: &Receipt) {
+        self.receipt = self.receipt.max(receipt.number);
+        if let Outcome::Accepted { documents, .. } = &receipt.outcome {
+            let named = documents.iter().map(|document| (document.number, document.id.clone()));
+            self.held.extend(named);
         }
     }
 
