@@ -7,7 +7,7 @@ use sync_server::workspace::{Feed, Slice};
 
 use crate::support::device::{Device, put};
 use crate::support::sales::{self, ADMIN, REP_EAST, REP_WEST};
-use crate::support::world::World;
+use crate::support::world::{World, member};
 
 /// Three devices that have everything, the first of which has written it.
 fn together() -> (World, [Device; 3], [Feed; 3]) {
@@ -120,3 +120,42 @@ fn own_batches_are_stepped_over_among_many_others() {
     west.apply(page);
     world.assert_same(&west);
 }
+
+/// A scope that holds much that a member does not read is no reason to pass over what it does read.
+#[test]
+fn what_is_read_of_a_crowded_scope_is_found_behind_what_is_not() {
+    let mut world = World::with_policy(CONTACTS_ALONE);
+    world.set(member(1), "admin", &[]);
+    world.set(member(2), "support", &[]);
+    let mut admin = world.device(1);
+    let mut reader = world.device_of(2, member(2));
+    world.sync(&mut reader);
+    let mut feed = world.connect(&mut reader);
+    for _ in 0..12 {
+        let (_, batch) = admin.create("account", &[put("name", "Engines")]);
+        world.accept(&mut admin, batch);
+    }
+    let (_, batch) = admin.create("contact", &[put("last_name", "Ada")]);
+    world.accept(&mut admin, batch);
+    let page = world.next_page(&mut feed, false).unwrap();
+    assert_eq!(page.entries.len(), 1);
+    reader.apply(page);
+    world.assert_same(&reader);
+}
+
+const CONTACTS_ALONE: &str = r#"
+version = 2
+
+[role.admin]
+[[role.admin.allow]]
+entities = "*"
+on = ["all"]
+actions = "*"
+sections = "*"
+
+[role.support]
+[[role.support.allow]]
+entities = ["contact"]
+on = ["all"]
+actions = "*"
+"#;
