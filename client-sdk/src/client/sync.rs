@@ -99,7 +99,8 @@ impl Client {
             }
             let again = recovery::adopt_epoch(session, welcome)?;
             relay::welcome(session, welcome.recovery)?;
-            let mut applied = WelcomeApplied { again: again.unwrap_or(0), ..WelcomeApplied::default() };
+            let mut applied =
+                WelcomeApplied { again: again.unwrap_or(0), ..WelcomeApplied::default() };
             adopt_member(session, welcome)?;
             applied.schema_changed = adopt_schema(session, welcome)?;
             if scope::adopt(&session.tx, &welcome.scopes)? {
