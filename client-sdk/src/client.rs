@@ -36,6 +36,7 @@ pub(crate) use access::{Access, Judged};
 pub use access::{NotKnown, Permission};
 pub use disputes::DisputeWatch;
 pub use kept::KeptEdit;
+pub(crate) use maintenance::Unless;
 pub use sync::WelcomeApplied;
 
 /// An open database file. Clones share it.

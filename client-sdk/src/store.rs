@@ -11,6 +11,7 @@ mod fault;
 pub(crate) mod fold;
 pub(crate) mod incoming;
 pub(crate) mod kept;
+pub(crate) mod loading;
 mod lock;
 pub(crate) mod meta;
 mod migrate;
@@ -44,6 +45,7 @@ use crate::notify::Changes;
 use lock::WriterLock;
 use meta::Meta;
 use open::{OpenReport, Opening};
+use projection::layout::Layouts;
 
 /// Whether a commit must survive a power cut once it returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +78,12 @@ struct Writer {
 pub(crate) struct State {
     pub(crate) meta: Meta,
     pub(crate) schema: Arc<Schema>,
+    /// How the schema's tables are written.
+    pub(crate) layouts: Arc<Layouts>,
     pub(crate) authors: Arc<BTreeMap<ReplicaId, Author>>,
     pub(crate) disputed: Arc<BTreeSet<RecordId>>,
+    /// Whether indexes may be missing, since the first load is under way.
+    pub(crate) loading: bool,
 }
 
 /// Who writes under a replica's actors.
@@ -98,10 +104,18 @@ impl State {
     fn with(connection: &Connection, meta: Meta, schema: Arc<Schema>) -> Result<Self, StoreError> {
         Ok(Self {
             meta,
+            layouts: Arc::new(Layouts::new(&schema)),
             schema,
             authors: Arc::new(outbox::read_authors(connection)?),
             disputed: Arc::new(dispute::disputed_records(connection)?),
+            loading: loading::is_marked(connection)?,
         })
+    }
+
+    /// Takes another schema; its tables are made by [`projection::tables::ensure`].
+    pub(crate) fn take_schema(&mut self, schema: Schema) {
+        self.layouts = Arc::new(Layouts::new(&schema));
+        self.schema = Arc::new(schema);
     }
 
     pub(crate) fn author(&self, actor: &ActorId) -> Option<&Author> {
@@ -358,8 +372,9 @@ fn prepare(tx: &Transaction<'_>, config: &Config) -> Result<State, StoreError> {
         let author = Author { member: meta.member, name: config.member_name.clone() };
         outbox::store_author(tx, meta.replica, &author)?;
     }
-    let state = State::with(tx, meta, schema)?;
+    let mut state = State::with(tx, meta, schema)?;
     projection::tables::ensure(tx, &state)?;
+    loading::build_all(tx, &mut state)?;
     Ok(state)
 }
 

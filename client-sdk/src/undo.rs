@@ -1,8 +1,8 @@
 //! Undo: what the last edit of a record wrote, what stood there before, and the edit that puts it back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crdt_core::record::{Action, DELETED, Deletion, Value};
+use crdt_core::record::{Action, DELETED, Deletion, Value, field_value};
 use crdt_core::schema::{Entity, FieldKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -11,7 +11,6 @@ use crate::edits::Edits;
 use crate::error::EditError;
 use crate::plain::{from_plain, to_plain};
 use crate::store::document::HeldRecord;
-use crate::store::projection;
 
 /// The last edit of a record that was made on this device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,7 +68,6 @@ pub(crate) fn edit(
             }
         }
     }
-    // A new record has many keys: its fields are read once.
     let (was, is) = (before.map(|record| Said::of(entity, record)), Said::of(entity, now));
     let value = |key: &str| UndoValue {
         key: key.to_owned(),
@@ -131,12 +129,11 @@ fn is_deleted(record: &HeldRecord) -> bool {
 struct Said<'a> {
     entity: &'a Entity,
     record: &'a HeldRecord,
-    values: BTreeMap<String, Value>,
 }
 
 impl<'a> Said<'a> {
-    fn of(entity: &'a Entity, record: &'a HeldRecord) -> Self {
-        Self { entity, record, values: projection::values(entity, record) }
+    const fn of(entity: &'a Entity, record: &'a HeldRecord) -> Self {
+        Self { entity, record }
     }
 
     /// A field's value, or whether a set has a member.
@@ -147,7 +144,7 @@ impl<'a> Said<'a> {
             (Some(_), _) if held.cells.live(key).is_empty() => Json::Null,
             (Some(_), _) => Json::Bool(true),
             (None, FieldKind::Text | FieldKind::Counter) => Json::Null,
-            (None, _) => to_plain(self.values.get(key).unwrap_or(&Value::Null)),
+            (None, _) => to_plain(&field_value(&held.cells, field).unwrap_or(Value::Null)),
         }
     }
 }

@@ -32,5 +32,5 @@ pub use op::{Action, Op, OpId, Scalar};
 pub use reach::{Reach, to_give};
 pub use reauthor::{Again, Fate, Reauthor, Rewritten, Unanswered, UnknownPast, reauthor};
 pub use seed::{SeedKind, seed};
-pub use shape::{DELETED, Deletion, Key, KeyError, hydrate, reconcile, scalar_for};
+pub use shape::{DELETED, Deletion, Key, KeyError, field_value, hydrate, reconcile, scalar_for};
 pub use value::{Money, MoneyError, Value};

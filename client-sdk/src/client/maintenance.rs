@@ -9,7 +9,7 @@ use super::{Client, SEARCH_STEP};
 use crate::error::StoreError;
 use crate::store::fold::{self, VerifyReport};
 use crate::store::incoming::purge::{self, Done};
-use crate::store::{Durability, Session, export, lock, meta, outbox, search};
+use crate::store::{Durability, Session, export, loading, lock, meta, outbox, search};
 use crate::unsent::{Unsent, WipeMode};
 
 /// Batches and documents that one step of idle work takes.
@@ -32,6 +32,7 @@ impl Client {
     /// When the store cannot write.
     pub fn idle_work(&self) -> Result<bool, StoreError> {
         self.purge(Occasion::Idle)?;
+        self.end_loading(Unless::CatchingUp)?;
         let now = self.inner.config.clock.wall();
         self.write(Durability::Normal, |session| {
             let schema = session.schema();
@@ -130,6 +131,18 @@ impl Client {
         Ok(())
     }
 
+    /// Builds the indexes that the first load left out, in steps between which edits pass.
+    pub(crate) fn end_loading(&self, unless: Unless) -> Result<(), StoreError> {
+        if !self.inner.store.state().loading {
+            return Ok(());
+        }
+        if unless == Unless::CatchingUp && !self.read(loading::is_over)? {
+            return Ok(());
+        }
+        while self.write(Durability::Normal, loading::build_some)? {}
+        Ok(())
+    }
+
     /// Writes the words that wait, and merges them all.
     fn merge_words(&self, entity: &Entity) -> Result<(), StoreError> {
         let flush = |session: &mut Session<'_>| search::flush(&session.tx, entity, SEARCH_STEP);
@@ -162,6 +175,15 @@ pub(super) enum Occasion {
     Page,
     /// The app has nothing else to do.
     Idle,
+}
+
+/// What keeps the first load from being ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unless {
+    /// More of it is on its way.
+    CatchingUp,
+    /// Nothing: whether the rest comes soon is not known.
+    Never,
 }
 
 fn io(error: std::io::Error) -> StoreError {

@@ -11,7 +11,7 @@ use crdt_core::protocol::{
 };
 use crdt_core::schema::Schema;
 
-use super::maintenance::Occasion;
+use super::maintenance::{Occasion, Unless};
 use super::{Access, Client};
 use crate::error::StoreError;
 use crate::store::incoming::{self, PageApplied, purge};
@@ -174,12 +174,20 @@ impl Client {
     /// When the store cannot write; nothing is stored then, and the page comes again.
     #[doc(hidden)]
     pub fn apply_page(&self, page: &Page) -> Result<PageApplied, StoreError> {
+        self.take_page(page.clone())
+    }
+
+    /// As [`apply_page`](Self::apply_page), with a page that nobody needs any more.
+    pub(crate) fn take_page(&self, page: Page) -> Result<PageApplied, StoreError> {
         if planted(Bug::CursorFirst) {
             self.write(Durability::Full, |session| scope::advance(&session.tx, &page.cursors))?;
         }
-        let applied = self.write(Durability::Normal, |session| incoming::apply(session, page))?;
         let whole = |at: &ScopeCursor| at.cursor.from.is_none() && at.cursor.position >= page.head;
-        if !page.dropped.is_empty() || page.cursors.iter().all(whole) {
+        let is_last = !page.dropped.is_empty() || page.cursors.iter().all(whole);
+        let applied = self.write(Durability::Normal, |session| incoming::apply(session, page))?;
+        // The page is stored; what cannot be built now is due until it is.
+        let _due = self.end_loading(Unless::CatchingUp);
+        if is_last {
             // The page is stored; what cannot be removed now is due until it is.
             let _due = self.purge(Occasion::Page);
         }
@@ -333,7 +341,7 @@ fn adopt_schema(session: &mut Session<'_>, welcome: &Welcome) -> Result<bool, St
     let Some(text) = &welcome.schema else { return Ok(false) };
     let schema = Schema::parse(text, "the server's schema")?;
     meta::put(&session.tx, "schema", text)?;
-    session.state.schema = Arc::new(schema);
+    session.state.take_schema(schema);
     tables::ensure(&session.tx, &session.state)?;
     incoming::try_broken_again(&session.tx)?;
     Ok(true)

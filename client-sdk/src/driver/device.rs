@@ -7,7 +7,7 @@ use crdt_core::id::BatchId;
 use crdt_core::protocol::{Batch, Compare, Hello, Lacking, Page, Receipt, Relay, Welcome};
 use crdt_core::time::Timestamp;
 
-use crate::client::Client;
+use crate::client::{Client, Unless};
 use crate::config::Entropy;
 use crate::engine::{Counts, Device, StoreFailure, SyncLoop};
 use crate::error::StoreError;
@@ -82,7 +82,7 @@ impl Device for Client {
     }
 
     fn store_page(&self, page: Page) -> Result<Vec<u64>, StoreFailure> {
-        Ok(self.apply_page(&page)?.fetch)
+        Ok(self.take_page(page)?.fetch)
     }
 
     fn renew_replica(&self) -> Result<(), StoreFailure> {
@@ -111,6 +111,10 @@ impl Device for Client {
 
     fn store_relayed(&self, compare: &Compare) -> Result<(), StoreFailure> {
         Ok(self.apply_relayed(compare)?)
+    }
+
+    fn rest(&self) -> Result<(), StoreFailure> {
+        Ok(self.end_loading(Unless::Never)?)
     }
 
     fn counts(&self) -> Result<Counts, StoreFailure> {

@@ -60,6 +60,11 @@ pub(crate) trait Device: Send {
     /// Notes that what was gathered for these documents was given back.
     fn store_relayed(&self, compare: &Compare) -> Result<(), StoreFailure>;
 
+    /// Nothing more comes for now: what was put off for as long as more came is done.
+    fn rest(&self) -> Result<(), StoreFailure> {
+        Ok(())
+    }
+
     /// What there is to tell the user.
     fn counts(&self) -> Result<Counts, StoreFailure>;
 

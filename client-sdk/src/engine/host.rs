@@ -142,6 +142,7 @@ impl SyncLoop {
         match change {
             StatusChange::Phase(phase) => {
                 tracing::info!(?phase, "sync");
+                self.rest(phase);
                 self.slot.status().send_modify(|status| status.phase = phase);
             }
             StatusChange::Failed { kind, text, retry_at } => {
@@ -154,6 +155,24 @@ impl SyncLoop {
                 self.remember(wall);
             }
             StatusChange::Synced => self.synced(wall),
+        }
+    }
+
+    /// Lets the device put itself in order when nothing comes until who knows when.
+    fn rest(&self, phase: SyncPhase) {
+        match phase {
+            SyncPhase::Offline
+            | SyncPhase::NeedsAuth
+            | SyncPhase::Disabled
+            | SyncPhase::UpgradeRequired
+            | SyncPhase::Refused(_) => {
+                if let Err(failure) = self.device.rest() {
+                    tracing::warn!(text = failure.text, "what was put off is still to be done");
+                }
+            }
+            // Whoever stops sync, or opens the file next, is not to wait for it here; the next open does it.
+            SyncPhase::Stopped | SyncPhase::Revoked => {}
+            SyncPhase::Connecting | SyncPhase::CatchingUp | SyncPhase::Live => {}
         }
     }
 

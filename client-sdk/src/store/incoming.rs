@@ -17,7 +17,7 @@ use crdt_core::schema::Schema;
 use rusqlite::Connection;
 
 use super::document::{Held, HeldRecord, numbered};
-use super::{Author, Session, dispute, erase, outbox, relay, scope, undo};
+use super::{Author, Session, dispute, erase, loading, outbox, relay, scope, undo};
 use crate::error::StoreError;
 
 /// What became of a page.
@@ -65,24 +65,20 @@ impl From<crdt_core::record::DocumentError> for Misfit {
 }
 
 /// Applies a page within its session's transaction.
-pub(crate) fn apply(session: &mut Session<'_>, page: &Page) -> Result<PageApplied, StoreError> {
-    adopt_authors(session, page)?;
-    let erased = erase::named(session, page)?;
+pub(crate) fn apply(session: &mut Session<'_>, page: Page) -> Result<PageApplied, StoreError> {
+    adopt_authors(session, &page)?;
+    loading::begin(session, &page)?;
+    let erased = erase::named(session, &page)?;
     erase::erase(session, &erased)?;
-    let schema = session.schema();
-    let mut applying = Applying {
-        schema,
-        head: page.head,
-        records: BTreeMap::new(),
-        misfits: BTreeSet::new(),
-        removed: BTreeSet::new(),
-    };
+    let left = page.entries.iter().any(|entry| matches!(entry, Entry::Left { .. }));
+    let mut applying = Applying::new(session, page.head)?;
     let mut fitting = BTreeSet::new();
-    for entry in &page.entries {
+    for entry in page.entries {
+        let number = number_of(&entry);
         match applying.entry(session, entry) {
-            Ok(()) => fitting.extend(number_of(entry)),
+            Ok(()) => fitting.extend(number),
             Err(Misfit::Store(error)) => return Err(error),
-            Err(Misfit::Entry) => applying.misfits.extend(number_of(entry)),
+            Err(Misfit::Entry) => applying.misfits.extend(number),
         }
     }
     let records = applying.save(session)?;
@@ -92,7 +88,7 @@ pub(crate) fn apply(session: &mut Session<'_>, page: &Page) -> Result<PageApplie
         session.changes.table("scope");
         purge::mark_scope(&session.tx)?;
     }
-    if page.entries.iter().any(|entry| matches!(entry, Entry::Left { .. })) {
+    if left {
         session.state.meta.left = session.state.meta.left.max(page.head);
     }
     if !applying.removed.is_empty() {
@@ -109,48 +105,68 @@ struct Applying {
     /// The log's last position when the page was built: what it holds was accepted up to there.
     head: u64,
     records: BTreeMap<RecordId, HeldRecord>,
+    /// The documents that the page brought, by number.
+    numbers: BTreeMap<u64, DocumentId>,
+    /// No document that is stored has a greater number.
+    number_max: u64,
+    /// Documents that were asked for whole, since they did not fit.
+    wanted: BTreeSet<u64>,
     misfits: BTreeSet<u64>,
     /// The entities of records that were removed, as a whole or in part.
     removed: BTreeSet<String>,
 }
 
 impl Applying {
-    fn entry(&mut self, session: &mut Session<'_>, entry: &Entry) -> Result<(), Misfit> {
+    fn new(session: &Session<'_>, head: u64) -> Result<Self, StoreError> {
+        let sql = "SELECT coalesce(max(number), 0) FROM document";
+        let number_max: i64 = session.tx.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        Ok(Self {
+            schema: session.schema(),
+            head,
+            records: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            number_max: number_max.cast_unsigned(),
+            wanted: wanted(&session.tx)?,
+            misfits: BTreeSet::new(),
+            removed: BTreeSet::new(),
+        })
+    }
+
+    fn entry(&mut self, session: &mut Session<'_>, entry: Entry) -> Result<(), Misfit> {
         match entry {
             Entry::Changes { number, identity, changes } => {
-                let id = self.locate(session, *number, identity.as_ref())?;
-                let mut held = self.held(&id, *number);
+                let id = self.locate(session, number, identity.as_ref())?;
+                let mut held = self.held(&id, number);
                 let entity = self.schema.entity(&self.records[&id.record].entity);
-                if is_whole(identity.as_ref(), changes) && relay::is_due(&session.tx, held.row)? {
-                    replace::take(session, entity, &mut held, None, changes)?;
-                    self.keep(&id, held);
-                    return Ok(());
-                }
-                let untouched = held.clone();
-                let taken = changes::take(&session.tx, entity, &mut held, changes);
-                let replaces = matches!(taken, Err(Misfit::Entry))
-                    && is_whole(identity.as_ref(), changes)
-                    && is_wanted(&session.tx, *number)?;
-                if replaces {
-                    held = untouched;
-                    whole::take(&session.tx, entity, &mut held, None, changes)?;
+                let is_whole = is_whole(identity.as_ref(), &changes);
+                if is_whole && relay::is_due(&session.tx, held.row)? {
+                    replace::take(session, entity, &mut held, None, &changes)?;
+                } else if is_whole && self.wanted.contains(&number) {
+                    let untouched = held.clone();
+                    match changes::take(&session.tx, entity, &mut held, changes.clone()) {
+                        Err(Misfit::Entry) => {
+                            held = untouched;
+                            whole::take(&session.tx, entity, &mut held, None, &changes)?;
+                        }
+                        taken => taken?,
+                    }
                 } else {
-                    taken?;
+                    changes::take(&session.tx, entity, &mut held, changes)?;
                 }
                 self.keep(&id, held);
             }
             Entry::Document { number, identity, snapshot, changes } => {
-                let id = self.locate(session, *number, Some(identity))?;
-                let mut held = self.held(&id, *number);
+                let id = self.locate(session, number, Some(&identity))?;
+                let mut held = self.held(&id, number);
                 let entity = self.schema.entity(&self.records[&id.record].entity);
                 if relay::is_due(&session.tx, held.row)? {
-                    replace::take(session, entity, &mut held, Some(snapshot), changes)?;
+                    replace::take(session, entity, &mut held, Some(&snapshot), &changes)?;
                 } else {
-                    whole::take(&session.tx, entity, &mut held, Some(snapshot), changes)?;
+                    whole::take(&session.tx, entity, &mut held, Some(&snapshot), &changes)?;
                 }
                 self.keep(&id, held);
             }
-            Entry::Left { number } => self.leave(session, *number)?,
+            Entry::Left { number } => self.leave(session, number)?,
             // What of it was here went before anything else of the page was looked at.
             Entry::Erased { .. } => {}
         }
@@ -186,14 +202,17 @@ impl Applying {
     }
 
     fn numbered(&self, session: &Session<'_>, number: u64) -> Result<Option<DocumentId>, Misfit> {
-        if let Some((record, section)) = numbered(&session.tx, number)? {
+        if number <= self.number_max
+            && let Some((record, section)) = numbered(&session.tx, number)?
+        {
             return Ok(Some(DocumentId { record, section }));
         }
-        let new = self.records.values().find_map(|record| {
-            let found = record.documents.iter().find(|(_, held)| held.number == Some(number))?;
-            Some(DocumentId { record: record.id, section: found.0.clone() })
-        });
-        Ok(new)
+        let is_present = |id: &&DocumentId| {
+            let record = self.records.get(&id.record);
+            let held = record.and_then(|record| record.documents.get(&id.section));
+            held.is_some_and(|held| held.number == Some(number))
+        };
+        Ok(self.numbers.get(&number).filter(is_present).cloned())
     }
 
     /// A copy to work on: an entry that does not fit leaves no trace.
@@ -208,6 +227,11 @@ impl Applying {
     }
 
     fn keep(&mut self, id: &DocumentId, held: Held) {
+        if held.row.is_none()
+            && let Some(number) = held.number
+        {
+            self.numbers.insert(number, id.clone());
+        }
         if let Some(record) = self.records.get_mut(&id.record) {
             record.documents.insert(id.section.clone(), held);
         }
@@ -295,13 +319,8 @@ pub(crate) fn leave(session: &mut Session<'_>, id: &DocumentId) -> Result<(), St
     let Some(record) = HeldRecord::read(&session.tx, &session.state, id.record)? else {
         return Ok(());
     };
-    let mut applying = Applying {
-        schema: session.schema(),
-        head: 0,
-        records: [(id.record, record)].into(),
-        misfits: BTreeSet::new(),
-        removed: BTreeSet::new(),
-    };
+    let mut applying = Applying::new(session, 0)?;
+    applying.records.insert(id.record, record);
     match applying.leave_document(session, id) {
         Ok(()) => {}
         Err(Misfit::Store(error)) => return Err(error),
@@ -342,10 +361,11 @@ const fn number_of(entry: &Entry) -> Option<u64> {
     }
 }
 
-/// Whether a document was asked for whole, since it did not fit.
-fn is_wanted(connection: &Connection, number: u64) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM _broken WHERE number = ?1)";
-    Ok(connection.prepare_cached(sql)?.query_row([number.cast_signed()], |row| row.get(0))?)
+/// Documents that were asked for whole, since they did not fit.
+fn wanted(connection: &Connection) -> Result<BTreeSet<u64>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT number FROM _broken")?;
+    let numbers = statement.query_map([], |row| row.get::<_, i64>(0))?;
+    Ok(numbers.map(|number| number.map(i64::cast_unsigned)).collect::<Result<_, _>>()?)
 }
 
 /// Notes documents that did not fit; gives those that are to be fetched, which are asked for once.

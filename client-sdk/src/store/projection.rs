@@ -1,21 +1,26 @@
 //! The projection: what each entity's table shows of a record, and the smallest write that makes it so.
 
+pub(crate) mod layout;
+mod shape;
 pub(crate) mod tables;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crdt_core::id::{RecordId, Section};
 use crdt_core::planted::{Bug, planted};
-use crdt_core::record::{Cells, DELETED, Deletion, Live, Money, Scalar, Value, hydrate};
-use crdt_core::schema::{Entity, FieldKind};
+use crdt_core::record::{Cells, Live, Scalar, Value, hydrate};
+use crdt_core::schema::Entity;
 use crdt_core::time::Timestamp;
-use rusqlite::Connection;
-use rusqlite::types::Value as Sql;
+use rusqlite::types::{ToSqlOutput, Value as Sql};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::conflict::{self, Shown as ShownConflicts};
 use super::document::HeldRecord;
 use super::{Session, State};
 use crate::error::StoreError;
-use crate::plain;
+use layout::{Layout, SetLayout};
+pub(crate) use shape::Shape;
 
 /// The keys that the first change of a record writes.
 pub(crate) const ENTITY: &str = "$entity";
@@ -27,14 +32,6 @@ pub(crate) const CREATED_BY: &str = "$created_by";
 pub(crate) struct Shown {
     pub(crate) row: Option<Shape>,
     pub(crate) conflicts: ShownConflicts,
-}
-
-/// One row of an entity's table, and its members tables.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Shape {
-    /// Columns in a fixed order.
-    columns: Vec<(String, Sql)>,
-    sets: Vec<(String, Vec<String>)>,
 }
 
 impl Shown {
@@ -97,96 +94,6 @@ pub(crate) fn sync_state(state: &State, record: &HeldRecord) -> &'static str {
     }
 }
 
-impl Shape {
-    fn of(state: &State, entity: &Entity, record: &HeldRecord) -> Option<Self> {
-        let main = record.main()?;
-        if Deletion::of(&main.cells).is_some() {
-            return None;
-        }
-        let mut columns = system_columns(state, record, &main.cells);
-        let mut sets = Vec::new();
-        let mut values = values(entity, record);
-        for field in &entity.fields {
-            let value = values.remove(&field.key).unwrap_or(Value::Null);
-            if let FieldKind::Set(_) = field.kind {
-                let members =
-                    if let Value::Set(members) = &value { members.clone() } else { vec![] };
-                sets.push((field.column.clone(), members));
-            }
-            match field.currency_column() {
-                Some(currency) => {
-                    let (amount, code) = money_columns(&value);
-                    columns.push((field.column.clone(), amount));
-                    columns.push((currency, code));
-                }
-                None => columns.push((field.column.clone(), to_sql(&field.kind, value))),
-            }
-        }
-        columns.push(("extra".to_owned(), extra(entity, record)));
-        Some(Self { columns, sets })
-    }
-}
-
-fn system_columns(state: &State, record: &HeldRecord, main: &Cells) -> Vec<(String, Sql)> {
-    let blob = |bytes: &[u8]| Sql::Blob(bytes.to_vec());
-    let last = last_edit(record);
-    let author = last.and_then(|last| state.author(&last.op.actor));
-    let columns = [
-        ("_id", blob(record.id.as_bytes())),
-        ("_created_at", created_at(main).map_or(Sql::Null, |t| Sql::Integer(t.as_millis()))),
-        ("_created_by", created_by(main).map_or(Sql::Null, blob)),
-        ("_updated_at", last.map_or(Sql::Null, |last| Sql::Integer(last.time.as_millis()))),
-        ("_updated_by", author.map_or(Sql::Null, |author| blob(author.member.as_bytes()))),
-        ("_sync_state", Sql::Text(sync_state(state, record).to_owned())),
-    ];
-    columns.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-fn to_sql(kind: &FieldKind, value: Value) -> Sql {
-    match value {
-        Value::Bool(truth) => Sql::Integer(i64::from(truth)),
-        Value::Int(number) if *kind == FieldKind::Float => Sql::Real(number as f64),
-        Value::Int(number) | Value::Counter(number) => Sql::Integer(number),
-        Value::Float(number) => Sql::Real(number),
-        Value::Str(text) | Value::Text(text) => Sql::Text(text),
-        Value::Timestamp(time) => Sql::Integer(time.as_millis()),
-        Value::Bytes(bytes) => Sql::Blob(bytes),
-        Value::Set(members) => Sql::Text(serde_json::Value::from(members).to_string()),
-        _ => Sql::Null,
-    }
-}
-
-fn money_columns(value: &Value) -> (Sql, Sql) {
-    let money = value.as_str().and_then(|text| text.parse::<Money>().ok());
-    money.map_or((Sql::Null, Sql::Null), |money| {
-        (Sql::Integer(money.minor()), Sql::Text(money.currency().to_owned()))
-    })
-}
-
-/// Keys that this schema does not know, so that nothing is dropped from sight.
-fn extra(entity: &Entity, record: &HeldRecord) -> Sql {
-    let mut unknown = serde_json::Map::new();
-    for (section, held) in record.live() {
-        for (key, live) in held.cells.keys() {
-            let known = match entity.field_of_key(key) {
-                Some((field, _)) => field.section == *section,
-                None => [ENTITY, CREATED_AT, CREATED_BY, DELETED].contains(&key),
-            };
-            let Some(op) = live.last().filter(|_| !known) else { continue };
-            let value = match &op.value {
-                Live::Scalar(scalar) => Value::from(scalar.clone()),
-                Live::Text(contents) => Value::Text(contents.clone()),
-            };
-            unknown.insert(key.to_owned(), plain::to_plain(&value));
-        }
-    }
-    if unknown.is_empty() {
-        Sql::Null
-    } else {
-        Sql::Text(serde_json::Value::Object(unknown).to_string())
-    }
-}
-
 /// Writes the difference between what the tables show of a record and what they are to show.
 pub(crate) fn store(
     session: &mut Session<'_>,
@@ -195,13 +102,18 @@ pub(crate) fn store(
 ) -> Result<(), StoreError> {
     let before = record.shown();
     let schema = session.schema();
-    let row = record.documents.get(&crdt_core::id::Section::main()).and_then(|held| held.row);
-    if let Some(entity) = schema.entity(&record.entity) {
+    let layouts = Arc::clone(&session.state.layouts);
+    let row = record.documents.get(&Section::main()).and_then(|held| held.row);
+    if let Some(entity) = schema.entity(&record.entity)
+        && let Some(layout) = layouts.of(&record.entity)
+    {
         match (&before.row, &now.row, row) {
             (None, None, _) | (Some(_), Some(_), None) | (None, Some(_), None) => {}
-            (None, Some(shape), Some(row)) => insert(session, entity, row, shape)?,
-            (Some(was), Some(shape), Some(row)) => update(session, entity, row, was, shape)?,
-            (Some(_), None, _) => remove(session, entity, record)?,
+            (None, Some(shape), Some(row)) => insert(session, entity, layout, row, shape)?,
+            (Some(was), Some(shape), Some(row)) => {
+                update(session, entity, layout, row, was, shape)?;
+            }
+            (Some(_), None, _) => remove(session, entity, layout, record.id)?,
         }
         if before.row != now.row {
             session.changes.record(&entity.name, record.id);
@@ -213,55 +125,44 @@ pub(crate) fn store(
 fn insert(
     session: &Session<'_>,
     entity: &Entity,
+    layout: &Layout,
     row: i64,
     shape: &Shape,
 ) -> Result<(), StoreError> {
-    let names: Vec<String> = shape.columns.iter().map(|(name, _)| quoted(name)).collect();
-    let places: Vec<String> = (2..=shape.columns.len() + 1).map(|n| format!("?{n}")).collect();
-    let sql = format!(
-        "INSERT INTO {} (_row, {}) VALUES (?1, {})",
-        quoted(&entity.name),
-        names.join(", "),
-        places.join(", ")
-    );
-    let values = std::iter::once(Sql::Integer(row))
-        .chain(shape.columns.iter().map(|(_, value)| value.clone()));
-    session.tx.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(values))?;
-    for (set, members) in &shape.sets {
-        add_members(&session.tx, entity, set, row, members.iter())?;
+    let row_id = Sql::Integer(row);
+    let values = std::iter::once(&row_id).chain(&shape.columns).map(borrowed);
+    session.tx.prepare_cached(&layout.insert)?.execute(params_from_iter(values))?;
+    for (set, members) in layout.sets.iter().zip(&shape.sets) {
+        add_members(&session.tx, set, row, members.iter())?;
     }
-    if entity.search.is_empty() { Ok(()) } else { mark(session, entity, row) }
+    if layout.searched.is_empty() { Ok(()) } else { mark(session, entity, row) }
 }
 
 fn update(
     session: &Session<'_>,
     entity: &Entity,
+    layout: &Layout,
     row: i64,
     was: &Shape,
     shape: &Shape,
 ) -> Result<(), StoreError> {
-    let pairs = was.columns.iter().zip(&shape.columns);
-    let changed: Vec<&(String, Sql)> =
-        pairs.filter(|(old, new)| old.1 != new.1).map(|(_, new)| new).collect();
+    let pairs = was.columns.iter().zip(&shape.columns).enumerate();
+    let changed: Vec<usize> =
+        pairs.filter(|(_, (old, new))| old != new).map(|(place, _)| place).collect();
     if changed.is_empty() {
         return Ok(());
     }
-    let sets: Vec<String> = changed
-        .iter()
-        .enumerate()
-        .map(|(place, (name, _))| format!("{} = ?{}", quoted(name), place + 2))
-        .collect();
-    let sql = format!("UPDATE {} SET {} WHERE _row = ?1", quoted(&entity.name), sets.join(", "));
-    let values =
-        std::iter::once(Sql::Integer(row)).chain(changed.iter().map(|(_, value)| value.clone()));
-    session.tx.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(values))?;
-    for ((set, old), (_, new)) in was.sets.iter().zip(&shape.sets) {
+    let sql = layout.update(&changed, "_row");
+    let values = changed.iter().map(|place| &shape.columns[*place]);
+    let row_id = Sql::Integer(row);
+    let values = std::iter::once(&row_id).chain(values).map(borrowed);
+    session.tx.prepare_cached(&sql)?.execute(params_from_iter(values))?;
+    for (set, (old, new)) in layout.sets.iter().zip(was.sets.iter().zip(&shape.sets)) {
         let gone = old.iter().filter(|member| !new.contains(member));
-        remove_members(&session.tx, entity, set, row, gone)?;
-        add_members(&session.tx, entity, set, row, new.iter().filter(|m| !old.contains(m)))?;
+        remove_members(&session.tx, set, row, gone)?;
+        add_members(&session.tx, set, row, new.iter().filter(|m| !old.contains(m)))?;
     }
-    let searched = tables::search_columns(entity);
-    let is_searched = changed.iter().any(|(name, _)| searched.contains(name));
+    let is_searched = changed.iter().any(|place| layout.searched.contains(place));
     if is_searched && !planted(Bug::SearchMarkMissed) {
         mark(session, entity, row)?;
     }
@@ -271,74 +172,69 @@ fn update(
 /// Writes every column of a record that is shown already, as after columns were added.
 pub(crate) fn show_columns(
     tx: &Connection,
-    entity: &Entity,
+    layout: &Layout,
     record: &HeldRecord,
 ) -> Result<(), StoreError> {
     let Some(shape) = &record.shown().row else { return Ok(()) };
-    let sets: Vec<String> = shape
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(place, (name, _))| format!("{} = ?{}", quoted(name), place + 2))
-        .collect();
-    let sql = format!("UPDATE {} SET {} WHERE _id = ?1", quoted(&entity.name), sets.join(", "));
+    let all: Vec<usize> = (0..shape.columns.len()).collect();
     let id = Sql::Blob(record.id.as_bytes().to_vec());
-    let values = std::iter::once(id).chain(shape.columns.iter().map(|(_, value)| value.clone()));
-    tx.prepare_cached(&sql)?.execute(rusqlite::params_from_iter(values))?;
-    let main = record.documents.get(&crdt_core::id::Section::main()).and_then(|held| held.row);
-    for (set, members) in &shape.sets {
-        add_members(tx, entity, set, main.unwrap_or_default(), members.iter())?;
+    let values = std::iter::once(&id).chain(&shape.columns).map(borrowed);
+    tx.prepare_cached(&layout.update(&all, "_id"))?.execute(params_from_iter(values))?;
+    let main = record.documents.get(&Section::main()).and_then(|held| held.row);
+    for (set, members) in layout.sets.iter().zip(&shape.sets) {
+        add_members(tx, set, main.unwrap_or_default(), members.iter())?;
     }
     Ok(())
 }
 
-fn remove(session: &Session<'_>, entity: &Entity, record: &HeldRecord) -> Result<(), StoreError> {
-    let table = quoted(&entity.name);
-    let sql = format!("SELECT _row FROM {table} WHERE _id = ?1");
-    let mut statement = session.tx.prepare_cached(&sql)?;
-    let mut rows = statement.query([record.id.as_bytes()])?;
-    let Some(row) = rows.next()?.map(|found| found.get::<_, i64>(0)).transpose()? else {
-        return Ok(());
-    };
-    drop(rows);
-    let sql = format!("DELETE FROM {table} WHERE _row = ?1");
-    session.tx.prepare_cached(&sql)?.execute([row])?;
-    for field in entity.fields.iter().filter(|field| field.kind.is_set()) {
-        let members = tables::members_table(entity, &field.column);
-        let sql = format!("DELETE FROM {} WHERE _row = ?1", quoted(&members));
-        session.tx.prepare_cached(&sql)?.execute([row])?;
+fn remove(
+    session: &Session<'_>,
+    entity: &Entity,
+    layout: &Layout,
+    record: RecordId,
+) -> Result<(), StoreError> {
+    let mut statement = session.tx.prepare_cached(&layout.find)?;
+    let row: Option<i64> = statement.query_row([record.as_bytes()], |row| row.get(0)).optional()?;
+    let Some(row) = row else { return Ok(()) };
+    session.tx.prepare_cached(&layout.remove)?.execute([row])?;
+    for set in &layout.sets {
+        session.tx.prepare_cached(&set.clear)?.execute([row])?;
     }
-    if entity.search.is_empty() { Ok(()) } else { mark(session, entity, row) }
+    if layout.searched.is_empty() { Ok(()) } else { mark(session, entity, row) }
 }
 
 fn add_members<'a>(
     connection: &Connection,
-    entity: &Entity,
-    set: &str,
+    set: &SetLayout,
     row: i64,
     members: impl Iterator<Item = &'a String>,
 ) -> Result<(), StoreError> {
-    let table = quoted(&tables::members_table(entity, set));
-    let sql = format!("INSERT OR IGNORE INTO {table} (_row, member) VALUES (?1, ?2)");
+    let mut members = members.peekable();
+    if members.peek().is_none() {
+        return Ok(());
+    }
+    let mut statement = connection.prepare_cached(&set.add)?;
     for member in members {
-        connection.prepare_cached(&sql)?.execute((row, member))?;
+        statement.execute((row, member))?;
     }
     Ok(())
 }
 
 fn remove_members<'a>(
     connection: &Connection,
-    entity: &Entity,
-    set: &str,
+    set: &SetLayout,
     row: i64,
     members: impl Iterator<Item = &'a String>,
 ) -> Result<(), StoreError> {
-    let table = quoted(&tables::members_table(entity, set));
-    let sql = format!("DELETE FROM {table} WHERE _row = ?1 AND member = ?2");
     for member in members.filter(|_| !planted(Bug::MembersLinger)) {
-        connection.prepare_cached(&sql)?.execute((row, member))?;
+        connection.prepare_cached(&set.remove)?.execute((row, member))?;
     }
     Ok(())
+}
+
+/// A value that SQLite copies by itself.
+fn borrowed(value: &Sql) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(value.into())
 }
 
 /// Full text is dear to write: the row is queued, and written before a search answers.

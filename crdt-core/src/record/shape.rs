@@ -140,7 +140,7 @@ pub fn hydrate(cells: &Cells, entity: &Entity) -> BTreeMap<String, Value> {
                 let members: Vec<String> = cells.members(&field.key).map(str::to_owned).collect();
                 if members.is_empty() { Value::Null } else { Value::Set(members) }
             }
-            _ => field_value(cells, field),
+            _ => field_value(cells, field).unwrap_or(Value::Null),
         };
         if !value.is_null() {
             values.insert(field.key.clone(), value);
@@ -149,12 +149,13 @@ pub fn hydrate(cells: &Cells, entity: &Entity) -> BTreeMap<String, Value> {
     values
 }
 
-fn field_value(cells: &Cells, field: &Field) -> Value {
-    match winner(&field.merge, cells.live(&field.key)).map(|op| &op.value) {
-        None => Value::Null,
-        Some(Live::Text(contents)) => Value::Text(contents.clone()),
-        Some(Live::Scalar(scalar)) => scalar.clone().into(),
-    }
+/// What a field says that is not a set, by its merge rule; nothing when nothing was ever written to it.
+#[must_use]
+pub fn field_value(cells: &Cells, field: &Field) -> Option<Value> {
+    winner(&field.merge, cells.live(&field.key)).map(|op| match &op.value {
+        Live::Text(contents) => Value::Text(contents.clone()),
+        Live::Scalar(scalar) => scalar.clone().into(),
+    })
 }
 
 /// The smallest set of edits that make the fields of `cells` say what `wanted` says. Fields that are absent
@@ -181,7 +182,7 @@ pub fn reconcile(
                 reconcile_set(cells, &field.key, members, &mut edits);
             }
             (FieldKind::Set(_), Value::Null) => reconcile_set(cells, &field.key, &[], &mut edits),
-            _ if field_value(cells, field) == *value => {}
+            _ if field_value(cells, field).unwrap_or(Value::Null) == *value => {}
             _ => {
                 let scalar = scalar_for(field, value).map_err(|v| (field.key.clone(), v))?;
                 edits.push(Edit::Put { key: field.key.clone(), value: scalar });

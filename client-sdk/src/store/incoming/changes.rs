@@ -20,19 +20,20 @@ pub(super) fn take(
     connection: &Connection,
     entity: Option<&Entity>,
     held: &mut Held,
-    sent: &[SentChange],
+    sent: Vec<SentChange>,
 ) -> Result<(), Misfit> {
     let mut known = Known { connection, entity, recent: Vec::new(), rows: None };
     let mut before = None;
     let mut texts = BTreeSet::new();
     for sent in sent {
-        sound(sent)?;
+        sound(&sent)?;
         let hash = if held.cells.holds(&sent.change) {
-            known.present(held, sent)?
+            known.present(held, &sent)?
         } else {
             let deps = known.resolve(held, &sent.deps, before)?;
-            let change = sent.clone().with_deps(deps);
-            let encoded = encode(&change, &sent.claim)?;
+            let claim = sent.claim.clone();
+            let change = sent.with_deps(deps);
+            let encoded = encode(&change, &claim)?;
             let touched = change.ops.iter().filter(|op| op.is_text()).map(|op| op.key.clone());
             texts.extend(touched);
             Some(apply(held, change, encoded)?)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crdt_core::schema::{Entity, Field, FieldKind};
+use crdt_core::schema::{Entity, Field, FieldKind, Schema};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::quoted;
@@ -27,6 +27,9 @@ pub(crate) fn ensure(tx: &Connection, state: &State) -> Result<(), StoreError> {
         if grown {
             show_again(tx, state, entity)?;
         }
+    }
+    if !state.loading {
+        indexes(&state.schema).try_for_each(|index| tx.execute_batch(&index.create()))?;
     }
     meta::put(tx, "projected_schema", &wanted)
 }
@@ -54,15 +57,12 @@ fn ensure_entity(tx: &Connection, entity: &Entity) -> Result<bool, StoreError> {
             }
         }
     }
-    for field in &entity.fields {
-        match field.kind {
-            FieldKind::Set(_) => ensure_members(tx, entity, &field.column)?,
-            FieldKind::Ref(_) => ensure_index(tx, entity, std::slice::from_ref(&field.column))?,
-            _ => {}
-        }
-    }
-    for index in &entity.indexes {
-        ensure_index(tx, entity, index)?;
+    for set in entity.fields.iter().filter(|field| field.kind.is_set()) {
+        tx.execute_batch(&format!(
+            "CREATE TABLE IF NOT EXISTS {} (_row INTEGER NOT NULL, member TEXT NOT NULL,
+                 PRIMARY KEY (_row, member)) WITHOUT ROWID",
+            quoted(&members_table(entity, &set.column))
+        ))?;
     }
     Ok(grown)
 }
@@ -80,25 +80,55 @@ fn declarations(field: &Field) -> Vec<String> {
     std::iter::once(main).chain(currency).collect()
 }
 
-fn ensure_index(tx: &Connection, entity: &Entity, columns: &[String]) -> Result<(), StoreError> {
-    let name = quoted(&format!("{}__by_{}", entity.name, columns.join("_")));
-    let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
-    let table = quoted(&entity.name);
-    let columns = columns.join(", ");
-    tx.execute_batch(&format!("CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns})"))?;
-    Ok(())
+/// An index that queries use, and nothing else: without it answers are the same, and later.
+pub(crate) struct Index {
+    name: String,
+    table: String,
+    columns: Vec<String>,
 }
 
-fn ensure_members(tx: &Connection, entity: &Entity, set: &str) -> Result<(), StoreError> {
-    let table = members_table(entity, set);
-    tx.execute_batch(&format!(
-        "CREATE TABLE IF NOT EXISTS {0} (_row INTEGER NOT NULL, member TEXT NOT NULL,
-             PRIMARY KEY (_row, member)) WITHOUT ROWID;
-         CREATE INDEX IF NOT EXISTS {1} ON {0} (member)",
-        quoted(&table),
-        quoted(&format!("{table}__by_member"))
-    ))?;
-    Ok(())
+impl Index {
+    fn new(table: &str, columns: &[String]) -> Self {
+        let name = format!("{table}__by_{}", columns.join("_"));
+        Self { name, table: table.to_owned(), columns: columns.to_vec() }
+    }
+
+    pub(crate) fn create(&self) -> String {
+        let columns: Vec<String> = self.columns.iter().map(|column| quoted(column)).collect();
+        let (name, table) = (quoted(&self.name), quoted(&self.table));
+        format!("CREATE INDEX IF NOT EXISTS {name} ON {table} ({})", columns.join(", "))
+    }
+
+    pub(crate) fn drop(&self) -> String {
+        format!("DROP INDEX IF EXISTS {}", quoted(&self.name))
+    }
+
+    pub(crate) fn is_there(&self, connection: &Connection) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1)";
+        Ok(connection.prepare_cached(sql)?.query_row([&self.name], |row| row.get(0))?)
+    }
+
+    /// About how many rows it covers: those of its table are numbered as the documents are.
+    pub(crate) fn rows(&self, connection: &Connection) -> Result<i64, StoreError> {
+        let sql = format!("SELECT coalesce(max(_row), 0) FROM {}", quoted(&self.table));
+        Ok(connection.query_row(&sql, [], |row| row.get(0))?)
+    }
+}
+
+/// Every index of the schema's tables.
+pub(crate) fn indexes(schema: &Schema) -> impl Iterator<Item = Index> {
+    schema.entities().flat_map(|entity| {
+        let fields = entity.fields.iter().filter_map(|field| match field.kind {
+            FieldKind::Set(_) => {
+                Some(Index::new(&members_table(entity, &field.column), &["member".to_owned()]))
+            }
+            FieldKind::Ref(_) => {
+                Some(Index::new(&entity.name, std::slice::from_ref(&field.column)))
+            }
+            _ => None,
+        });
+        fields.chain(entity.indexes.iter().map(|columns| Index::new(&entity.name, columns)))
+    })
 }
 
 fn ensure_search(tx: &Connection, entity: &Entity) -> Result<(), StoreError> {
@@ -127,13 +157,14 @@ fn ensure_search(tx: &Connection, entity: &Entity) -> Result<(), StoreError> {
 
 /// Shows every record of an entity anew.
 fn show_again(tx: &Connection, state: &State, entity: &Entity) -> Result<(), StoreError> {
+    let Some(layout) = state.layouts.of(&entity.name) else { return Ok(()) };
     let mut statement =
         tx.prepare("SELECT record FROM document WHERE entity = ?1 AND section = 'main'")?;
     let mut rows = statement.query([&entity.name])?;
     while let Some(row) = rows.next()? {
         let id = crate::store::document::record_of(&row.get::<_, Vec<u8>>(0)?)?;
         if let Some(record) = HeldRecord::read(tx, state, id)? {
-            super::show_columns(tx, entity, &record)?;
+            super::show_columns(tx, layout, &record)?;
         }
     }
     Ok(())
