@@ -238,7 +238,8 @@ impl Store {
         if durability == Durability::Full {
             return;
         }
-        if let Err(error) = open::fold_log(connection) {
+        let pages = if writer.state.loading { open::LOG_PAGES_MAX } else { open::LOG_PAGES };
+        if let Err(error) = open::fold_log(connection, pages) {
             tracing::warn!(%error, "the log was not folded back; the file is opened anew");
             self.distrust(writer, &error);
         }

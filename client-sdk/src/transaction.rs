@@ -232,7 +232,8 @@ impl<'s, 'c> Transaction<'s, 'c> {
     /// creation deletes the record.
     ///
     /// # Errors
-    /// When there is nothing to undo, or a value of it was written over since.
+    /// When there is nothing to undo, or a value of it was written over since; of a creation, also when
+    /// somebody else has added to the record.
     pub fn undo(&mut self, id: RecordId) -> Result<(), EditError> {
         let edit = undo::read(&self.session.tx, id)?.ok_or(EditError::NothingToUndo)?;
         let schema = Arc::clone(&self.schema);

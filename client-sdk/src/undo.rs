@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crdt_core::record::{Action, DELETED, Deletion, Value, field_value};
+use crdt_core::record::{Action, DELETED, Deletion, LiveOp, Value, field_value};
 use crdt_core::schema::{Entity, FieldKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -18,6 +18,9 @@ pub(crate) struct UndoEdit {
     kind: Kind,
     values: Vec<UndoValue>,
     increments: Vec<(String, i64)>,
+    /// Which replica made the record: of a creation, in the place of all the values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    creator: Option<[u8; 12]>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +58,12 @@ pub(crate) fn edit(
         Some(true) if !is_deleted(now) => Kind::Restored,
         Some(_) => Kind::Edited,
     };
+    if kind == Kind::Created {
+        let mut changes = now.documents.values().flat_map(|held| &held.fresh);
+        let own = changes.find(|fresh| fresh.change.as_seed().is_none())?;
+        let creator = Some(own.change.actor.replica().0);
+        return Some(UndoEdit { kind, values: Vec::new(), increments: Vec::new(), creator });
+    }
     let mut written = BTreeSet::new();
     let mut increments = Vec::new();
     for fresh in now.documents.values().flat_map(|held| &held.fresh) {
@@ -76,7 +85,7 @@ pub(crate) fn edit(
     };
     let values: Vec<UndoValue> = written.into_iter().map(value).collect();
     let nothing = kind == Kind::Edited && values.is_empty() && increments.is_empty();
-    (!nothing).then_some(UndoEdit { kind, values, increments })
+    (!nothing).then_some(UndoEdit { kind, values, increments, creator: None })
 }
 
 /// The edit that undoes `edit`, if nobody wrote over it since.
@@ -99,7 +108,8 @@ pub(crate) fn inverse(
         return Err(stale(&changed.key));
     }
     if edit.kind == Kind::Created {
-        return Ok(Inverse::Delete);
+        let strange = edit.creator.and_then(|creator| written_by_others(record, creator));
+        return strange.map_or(Ok(Inverse::Delete), |key| Err(stale(key)));
     }
     let mut edits = Edits::new();
     for value in &edit.values {
@@ -119,6 +129,16 @@ pub(crate) fn inverse(
         edits = edits.increment(counter.clone(), by.saturating_neg());
     }
     Ok(Inverse::Edit(edits))
+}
+
+/// A key whose value another replica wrote. Seeds are nobody's.
+fn written_by_others(record: &HeldRecord, creator: [u8; 12]) -> Option<&str> {
+    let mut keys = record.documents.values().flat_map(|held| held.cells.keys());
+    let strange = |live: &[LiveOp]| {
+        let mut dated = live.iter().filter(|op| op.time.as_millis() != 0);
+        dated.any(|op| op.id.actor.replica().0 != creator)
+    };
+    keys.find(|(_, live)| strange(live)).map(|(key, _)| key)
 }
 
 fn is_deleted(record: &HeldRecord) -> bool {

@@ -34,6 +34,7 @@ impl Client {
         self.purge(Occasion::Idle)?;
         self.end_loading(Unless::CatchingUp)?;
         let now = self.inner.config.clock.wall();
+        self.quiet()?;
         self.write(Durability::Normal, |session| {
             let schema = session.schema();
             let mut more = false;
@@ -129,6 +130,11 @@ impl Client {
             self.write(Durability::Normal, |session| purge::done(&session.tx, &due, done))?;
         }
         Ok(())
+    }
+
+    /// What is better done now than behind the next edit.
+    pub(crate) fn quiet(&self) -> Result<(), StoreError> {
+        self.inner.store.fold_log()
     }
 
     /// Builds the indexes that the first load left out, in steps between which edits pass.

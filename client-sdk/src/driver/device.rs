@@ -117,6 +117,10 @@ impl Device for Client {
         Ok(self.end_loading(Unless::Never)?)
     }
 
+    fn quiet(&self) -> Result<(), StoreFailure> {
+        Ok(Self::quiet(self)?)
+    }
+
     fn counts(&self) -> Result<Counts, StoreFailure> {
         Ok(Counts {
             unsent: self.unsent()?,

@@ -63,7 +63,23 @@ pub(super) async fn run(mut sync: SyncLoop, wiring: Wiring) {
         if stops {
             break;
         }
-        inputs = world.next().await;
+        inputs = match tokio::time::timeout(QUIET, world.next()).await {
+            Ok(inputs) => inputs,
+            Err(_) => {
+                let rested = spawn_blocking(move || {
+                    sync.quiet();
+                    sync
+                });
+                sync = match rested.await {
+                    Ok(sync) => sync,
+                    Err(fault) => {
+                        tracing::error!(%fault, "sync has ended by a fault of its own");
+                        break;
+                    }
+                };
+                world.next().await
+            }
+        };
     }
     world.leave().await;
     drop(occupied);
@@ -267,5 +283,7 @@ fn token_or_why_not(
     }
 }
 
+/// After so long without anything to do the moment counts as quiet.
+const QUIET: Duration = Duration::from_millis(100);
 /// Frames read ahead of the store: each may take a megabyte.
 const EVENTS_MAX: usize = 8;

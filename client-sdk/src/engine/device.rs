@@ -65,6 +65,11 @@ pub(crate) trait Device: Send {
         Ok(())
     }
 
+    /// Nothing has happened for a moment: what would hold up the next edit is done now.
+    fn quiet(&self) -> Result<(), StoreFailure> {
+        Ok(())
+    }
+
     /// What there is to tell the user.
     fn counts(&self) -> Result<Counts, StoreFailure>;
 

@@ -32,6 +32,26 @@ pub struct SyncLoop {
     outcome: Outcome,
     /// When the time of the last sync was last written to the database.
     remembered: Option<Timestamp>,
+    /// When unsent work was counted last, and how much of it there was.
+    counted: Counted,
+}
+
+/// A count of unsent work.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    at: u64,
+    batches: u64,
+    /// Whether what is shown may be out of date.
+    stale: bool,
+}
+
+impl Counted {
+    /// Whether it is time to count again. Counting takes as long as there is unsent work: with much of it,
+    /// what people read is brought up to date a few times a second, and when all is sent.
+    const fn is_due(&self, now: u64, at_rest: bool) -> bool {
+        let few = self.batches <= COUNTED_ALWAYS;
+        self.stale && (few || at_rest || now >= self.at + COUNT_MS)
+    }
 }
 
 impl SyncLoop {
@@ -39,7 +59,8 @@ impl SyncLoop {
     pub(crate) fn over(device: Box<dyn Device>, slot: Arc<SyncSlot>, seed: u64) -> Self {
         let rng = StdRng::seed_from_u64(seed);
         let outcome = Outcome::default();
-        Self { engine: Engine::new(), device, slot, rng, outcome, remembered: None }
+        let counted = Counted::default();
+        Self { engine: Engine::new(), device, slot, rng, outcome, remembered: None, counted }
     }
 
     /// Takes one thing that happened, does the store's part of what follows, and gives the rest to do, in
@@ -59,11 +80,21 @@ impl SyncLoop {
                 }
             }
         }
-        if counts == Counting::Anew {
-            self.count();
+        self.counted.stale |= counts == Counting::Anew;
+        let at_rest = self.engine.is_synced() || self.engine.phase() != self.outcome.phase;
+        if self.counted.is_due(now, at_rest) {
+            self.count(now);
         }
         self.report();
         outward
+    }
+
+    /// Uses a moment in which nothing happens.
+    pub(crate) fn quiet(&self) {
+        if let Err(failure) = self.device.quiet() {
+            // The file is opened anew before it is used again, and whoever uses it next hears of the fault.
+            tracing::warn!(text = failure.text, "the log was not folded back");
+        }
     }
 
     /// Whether everything was sent and answered, and everything new has come and is stored.
@@ -201,9 +232,10 @@ impl SyncLoop {
         }
     }
 
-    fn count(&self) {
+    fn count(&mut self, now: u64) {
         match self.device.counts() {
             Ok(counts) => {
+                self.counted = Counted { at: now, batches: counts.unsent.batches, stale: false };
                 self.slot.status().send_if_modified(|status| {
                     let before = status.clone();
                     status.take(&counts);
@@ -274,5 +306,9 @@ impl Counting {
     }
 }
 
+/// Up to so many batches unsent work is counted whenever it changes.
+const COUNTED_ALWAYS: u64 = 256;
+/// How old a count of more may be, milliseconds.
+const COUNT_MS: u64 = 200;
 /// How old the time of the last sync may be in the database, milliseconds.
 const REMEMBER_MS: i64 = 60_000;

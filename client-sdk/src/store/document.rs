@@ -171,11 +171,11 @@ impl Held {
     }
 
     /// Notes changes that were just written on this device; `before` is what the document said.
-    pub(crate) fn wrote(&mut self, before: Cells, written: Vec<(Change, EncodedChange)>) {
+    pub(crate) fn wrote(&mut self, before: &Cells, written: Vec<(Change, EncodedChange)>) {
         if written.is_empty() {
             return;
         }
-        self.base.get_or_insert(before);
+        self.base.get_or_insert_with(|| before.clone());
         self.dirty = true;
         let fresh =
             written.into_iter().map(|(change, encoded)| Fresh { change, encoded, accepted: false });

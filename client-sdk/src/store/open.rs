@@ -51,10 +51,13 @@ const CHECK_ALWAYS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub(crate) const NOTE: &str = ".salvage";
 /// Looks at a file before it counts as damaged.
 const LOOKS: u32 = 3;
-/// The WAL is folded back after this many pages of 4 KiB: small and reused, it makes commits faster.
-const CHECKPOINT_PAGES: u32 = 1_000;
+/// From this many pages of 4 KiB on the WAL is folded back in a quiet moment, and after pages that came: small
+/// and reused, it makes commits faster.
+pub(crate) const LOG_PAGES: u32 = 1_000;
+/// At this many pages it is folded back at once, also behind an edit, and during a first load.
+pub(crate) const LOG_PAGES_MAX: u32 = 4_000;
 /// What remains of the WAL after a checkpoint, bytes.
-const JOURNAL_BYTES_MAX: i64 = 8 * 1024 * 1024;
+const JOURNAL_BYTES_MAX: i64 = LOG_PAGES_MAX as i64 * 4_096;
 /// Statements kept prepared: each entity has a handful.
 const STATEMENTS_MAX: usize = 256;
 
@@ -248,7 +251,7 @@ pub(crate) fn commit_with(
     durability: Durability,
 ) -> Result<(), StoreError> {
     let (mode, checkpoint) = match durability {
-        Durability::Full => ("FULL", CHECKPOINT_PAGES),
+        Durability::Full => ("FULL", LOG_PAGES_MAX),
         Durability::Normal => ("NORMAL", 0),
     };
     connection.pragma_update(None, "synchronous", mode)?;
@@ -256,11 +259,11 @@ pub(crate) fn commit_with(
     Ok(())
 }
 
-/// Folds the log back when it is long, as far as readers let it.
-pub(crate) fn fold_log(connection: &Connection) -> Result<(), StoreError> {
+/// Folds the log back when it has so many pages, as far as readers let it.
+pub(crate) fn fold_log(connection: &Connection, from: u32) -> Result<(), StoreError> {
     let mut look = connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
     let pages: i64 = look.query_row([], |row| row.get(1))?;
-    if pages >= i64::from(CHECKPOINT_PAGES) {
+    if pages >= i64::from(from) {
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
     }
     Ok(())

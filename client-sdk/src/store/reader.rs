@@ -5,7 +5,7 @@ use crdt_core::record::Value;
 use crdt_core::schema::Entity;
 use crdt_core::time::Timestamp;
 use rusqlite::types::{Value as Sql, ValueRef};
-use rusqlite::{Connection, Statement};
+use rusqlite::{CachedStatement, Connection, Statement};
 
 use super::document::record_of;
 use super::projection::quoted;
@@ -20,7 +20,6 @@ pub(crate) fn query(
     paging: Paging,
 ) -> Result<Rows, QueryError> {
     let mut statement = prepare(connection, sql)?;
-    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let wanted = statement.parameter_count();
     if wanted != parameters.len() {
         let text = format!("{wanted} parameters are wanted, {} were given", parameters.len());
@@ -29,9 +28,13 @@ pub(crate) fn query(
     let parameters = rusqlite::params_from_iter(parameters.iter().map(to_sql));
     let mut found = statement.query(parameters).map_err(at_fault)?;
     let limit = paging.limit.min(Paging::LIMIT_MAX);
+    let mut columns = Vec::new();
     let mut rows = Vec::new();
     let mut skipped = 0;
     while let Some(row) = found.next().map_err(at_fault)? {
+        if columns.is_empty() {
+            columns = names(row.as_ref());
+        }
         if skipped < paging.offset {
             skipped += 1;
             continue;
@@ -42,17 +45,25 @@ pub(crate) fn query(
         let values = (0..columns.len()).map(|place| row.get_ref(place).map(from_sql));
         rows.push(values.collect::<Result<_, _>>().map_err(at_fault)?);
     }
+    if columns.is_empty() {
+        // A kept statement that gives no row may be from before a column came.
+        columns = names(&connection.prepare(sql).map_err(at_fault)?);
+    }
     Ok(Rows { columns, rows, more: false })
+}
+
+fn names(statement: &Statement<'_>) -> Vec<String> {
+    statement.column_names().into_iter().map(str::to_owned).collect()
 }
 
 /// The statement, when it is one and can only read. Statements that read but do more, as `ATTACH` and
 /// `PRAGMA`, begin with other words.
-fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<Statement<'c>, QueryError> {
+fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<CachedStatement<'c>, QueryError> {
     let word: String = sql.trim_start().chars().take_while(char::is_ascii_alphabetic).collect();
     if !["select", "with", "values"].contains(&word.to_ascii_lowercase().as_str()) {
         return Err(QueryError::NotReadOnly);
     }
-    let statement = connection.prepare(sql).map_err(|error| match error {
+    let statement = connection.prepare_cached(sql).map_err(|error| match error {
         rusqlite::Error::MultipleStatement => QueryError::NotReadOnly,
         other => at_fault(other),
     })?;

@@ -68,15 +68,15 @@ impl Writing<'_> {
         let edits: Vec<Edit> =
             plan.edits.into_iter().filter(|edit| says_something(&held.cells, edit)).collect();
         let written = self.author.write(&mut held.cells, &edits);
-        held.wrote(before.clone(), written);
+        held.wrote(&before, written);
         let seeds: Vec<_> = plan
             .seeds
             .iter()
             .filter_map(|(kind, field)| plant(&mut held.cells, *kind, field))
             .collect();
-        held.wrote(before.clone(), seeds);
+        held.wrote(&before, seeds);
         let written = self.author.write(&mut held.cells, &plan.increments);
-        held.wrote(before.clone(), written);
+        held.wrote(&before, written);
         if plan.texts.is_empty() { Ok(()) } else { self.write_texts(held, before, plan.texts) }
     }
 
@@ -97,7 +97,7 @@ impl Writing<'_> {
                 .author
                 .write_text(&mut held.cells, &mut document, &[splice])
                 .map_err(text_error)?;
-            held.wrote(before.clone(), written);
+            held.wrote(&before, written);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The file: one writer, formats, damage, a full disk, wiping, exports.
 
-use client_sdk::{Client, EditError, Edits, Paging, StoreError, WipeMode};
+use client_sdk::{Client, EditError, Edits, Paging, StoreError, WipeMode, SeededEntropy};
 
 use crate::harness::{Device, member};
 
@@ -132,7 +132,9 @@ fn on_a_full_device_an_edit_is_refused_whole_and_everything_else_goes_on() {
         device.client.query("SELECT page_count FROM pragma_page_count", &[], Paging::first(1));
     let pages = u32::try_from(rows.unwrap().rows[0][0].as_int().unwrap()).unwrap();
     device.client.close();
-    device.client = Client::open(device.config().max_page_count(pages + 6)).unwrap();
+    // Other random bytes than the first time: ids are not to come twice.
+    let config = device.config().max_page_count(pages + 6).entropy(SeededEntropy::new(8));
+    device.client = Client::open(config).unwrap();
 
     let long = "x".repeat(8_000);
     let mut stored = 0;

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
-use crate::store::{Session, Store, lock, meta};
+use crate::store::{Session, Store, lock, meta, open};
 
 /// The note.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -137,6 +137,11 @@ impl Store {
             Ok(connection.pragma_update(None, "temp_store", "MEMORY")?)
         })
         .map(drop)
+    }
+
+    /// Folds a long log back, in a moment in which no edit waits for it.
+    pub(crate) fn fold_log(&self) -> Result<(), StoreError> {
+        self.work_on_file(|connection| open::fold_log(connection, open::LOG_PAGES)).map(drop)
     }
 
     /// Writes the log's pages to the database and empties the log; gives whether that could be done, as it
