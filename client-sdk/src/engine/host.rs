@@ -312,3 +312,19 @@ const COUNTED_ALWAYS: u64 = 256;
 const COUNT_MS: u64 = 200;
 /// How old the time of the last sync may be in the database, milliseconds.
 const REMEMBER_MS: i64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn much_unsent_work_is_counted_now_and_then_and_when_nothing_is_under_way() {
+        let few = Counted { at: 1_000, batches: COUNTED_ALWAYS, stale: true };
+        assert!(few.is_due(1_000, false));
+        assert!(!Counted { stale: false, ..few }.is_due(9_000, true), "nothing has changed");
+        let many = Counted { batches: COUNTED_ALWAYS + 1, ..few };
+        assert!(!many.is_due(1_000 + COUNT_MS - 1, false));
+        assert!(many.is_due(1_000 + COUNT_MS, false));
+        assert!(many.is_due(1_000, true), "what is shown at rest is exact");
+    }
+}

@@ -280,6 +280,25 @@ fn a_new_schema_alters_the_tables_in_place_and_shows_what_came_before_it() {
     assert_eq!(bob.client.get(id).unwrap().unwrap().text("mood"), Some("sunny"));
 }
 
+#[test]
+fn a_question_that_was_asked_before_names_a_column_that_has_come_since() {
+    let ada = Device::new("ada");
+    let columns = |sql: &str| {
+        let rows = ada.client.query(sql, &[], Paging::first(1)).unwrap();
+        let mood = rows.columns.iter().filter(|column| *column == "mood").count();
+        (mood, rows.columns.len(), rows.rows.first().map(Vec::len))
+    };
+    let [some, none] = ["SELECT * FROM account", "SELECT * FROM account WHERE name = 'Nobody'"];
+    ada.client.create("account", Edits::new().set("name", "Acme")).unwrap();
+    let (before, empty) = (columns(some), columns(none));
+    assert_eq!((before.0, before.2, empty), (0, Some(before.1), (0, before.1, None)));
+    let mut newer = welcome(&ada, crate::harness::NOON);
+    newer.schema = Some(schema_with_one_more_field());
+    ada.client.apply_welcome(&newer, 10).unwrap();
+    let wide = before.1 + 1;
+    assert_eq!((columns(some), columns(none)), ((1, wide, Some(wide)), (1, wide, None)));
+}
+
 fn schema_with_one_more_field() -> String {
     let text = crdt_core::schema::Schema::builtin().text();
     text.replacen("version = 1", "version = 2", 1).replacen(

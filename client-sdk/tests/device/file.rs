@@ -1,6 +1,6 @@
 //! The file: one writer, formats, damage, a full disk, wiping, exports.
 
-use client_sdk::{Client, EditError, Edits, Paging, StoreError, WipeMode, SeededEntropy};
+use client_sdk::{Client, EditError, Edits, Paging, SeededEntropy, StoreError, WipeMode};
 
 use crate::harness::{Device, member};
 

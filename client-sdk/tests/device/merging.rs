@@ -147,6 +147,25 @@ fn undo_refuses_to_take_back_somebody_elses_edit() {
 }
 
 #[test]
+fn a_creation_is_undone_until_somebody_else_has_written_to_the_record() {
+    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+    let mut relay = Relay::default();
+    let make = |name: &str| ada.client.create("account", Edits::new().set("name", name)).unwrap();
+    let [theirs, mine] = ["Theirs", "Mine"].map(make);
+    relay.accept_all(&ada);
+    relay.give_all(&bob);
+    bob.client.update(theirs, Edits::new().set("phone", "111 1111")).unwrap();
+    relay.accept_all(&bob);
+    relay.give_all(&ada);
+    let stale = ada.client.undo(theirs);
+    assert!(matches!(stale, Err(EditError::UndoStale { field }) if field == "phone"));
+    ada.client.undo(mine).unwrap();
+    assert!(ada.client.get(mine).unwrap().unwrap().deleted());
+    ada.client.undo(mine).unwrap();
+    assert!(!ada.client.get(mine).unwrap().unwrap().deleted());
+}
+
+#[test]
 fn of_one_source_key_created_twice_the_second_is_a_dispute_and_is_resent_as_an_edit() {
     for page_comes in ["before the refusal", "after it"] {
         let (ada, bob) = (Device::new("ada"), Device::new("bob"));
