@@ -22,6 +22,7 @@ pub mod w4;
 pub mod w5;
 pub mod w6;
 pub mod w7;
+pub mod w9;
 pub mod workload;
 
 use anyhow::{Context, Result};
@@ -37,7 +38,7 @@ use workload::Workload;
 /// When the server or a device fails, or shows something other than what was written.
 pub fn run(options: &Options) -> Result<Report> {
     let mut report = Report::new(options);
-    let on_stage = [Part::W1, Part::W2, Part::W3, Part::W4, Part::W5, Part::W7];
+    let on_stage = [Part::W1, Part::W2, Part::W3, Part::W4, Part::W5, Part::W7, Part::W9];
     if on_stage.into_iter().any(|part| options.wants(part)) {
         run_on_stage(options, &mut report)?;
     }
@@ -78,6 +79,9 @@ fn run_on_stage(options: &Options, report: &mut Report) -> Result<()> {
     }
     if options.wants(Part::W7) {
         w7::run(&stage, &workload, &devices.base, runs, report)?;
+    }
+    if options.wants(Part::W9) {
+        w9::run(&stage, &workload, &devices.base, runs, report)?;
     }
     if options.wants(Part::W3) {
         w3::run(&stage, &workload, &devices, report)?;

@@ -53,7 +53,7 @@ pub(crate) fn query(
 }
 
 fn names(statement: &Statement<'_>) -> Vec<String> {
-    statement.column_names().into_iter().map(str::to_owned).collect()
+    statement.column_names().map(str::to_owned).collect()
 }
 
 /// The statement, when it is one and can only read. Statements that read but do more, as `ATTACH` and

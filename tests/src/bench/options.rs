@@ -10,7 +10,7 @@ pub const USAGE: &str =
 
   --n RECORDS      how many contacts, 300 to 250000 (10000)
   --runs RUNS      how often each workload is run, 1 to 20 (5)
-  --only PARTS     those alone, with commas between them: W1, W2, W3, W4, W5, W6, W7, intake, idle
+  --only PARTS     those alone, with commas between them: W1, W2, W3, W4, W5, W6, W7, W9, intake, idle
   --workload DIR   read contacts-N.jsonl and the others from DIR instead of generating the same records
   --dir DIR        put the databases below DIR, which should be on a real disk (the system's temporary folder)
   --json           print one JSON object instead of a table";
@@ -26,12 +26,13 @@ pub enum Part {
     W5,
     W6,
     W7,
+    W9,
     Intake,
     Idle,
 }
 
 impl Part {
-    const ALL: [(&'static str, Self); 9] = [
+    const ALL: [(&'static str, Self); 10] = [
         ("W1", Self::W1),
         ("W2", Self::W2),
         ("W3", Self::W3),
@@ -39,6 +40,7 @@ impl Part {
         ("W5", Self::W5),
         ("W6", Self::W6),
         ("W7", Self::W7),
+        ("W9", Self::W9),
         ("intake", Self::Intake),
         ("idle", Self::Idle),
     ];
