@@ -147,7 +147,7 @@ mod tests {
             "--n 250001",
             "--runs 0",
             "--n 1000 x",
-            "--only W9",
+            "--only W0",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
