@@ -139,7 +139,7 @@ impl Applying {
                 let mut held = self.held(&id, number);
                 let entity = self.schema.entity(&self.records[&id.record].entity);
                 let is_whole = is_whole(identity.as_ref(), &changes);
-                if is_whole && relay::is_due(&session.tx, held.row)? {
+                if is_whole && held.row.is_some() && relay::is_due(&session.tx, held.row)? {
                     replace::take(session, entity, &mut held, None, &changes)?;
                 } else if is_whole && self.wanted.contains(&number) {
                     let untouched = held.clone();

@@ -172,9 +172,6 @@ pub(crate) fn given(session: &Session<'_>, compare: &Compare) -> Result<(), Stor
 
 /// Whether the server's document is to take the place of this one.
 pub(crate) fn is_due(connection: &Connection, row: Option<i64>) -> Result<bool, StoreError> {
-    if row.is_none() {
-        return Ok(false);
-    }
     let sql = "SELECT EXISTS (SELECT 1 FROM _relay WHERE document = ?1 AND stage = 3)";
     Ok(connection.prepare_cached(sql)?.query_row([row], |row| row.get(0))?)
 }
