@@ -230,6 +230,15 @@ pub(crate) fn disown(session: &Session<'_>) -> Result<(), StoreError> {
     let given = session.tx.prepare_cached(sql)?.execute([])?;
     let given = i64::try_from(given).unwrap_or(i64::MAX);
     accounting::add(&session.tx, accounting::Count::Accepted, given)?;
+    // Nor is what was accepted before a restore of which this device has not heard yet.
+    session.tx.execute("UPDATE outbox SET position = 0 WHERE state = 1", [])?;
+    // Of a batch part of which was accepted only the rest is still to be sent: under the new name.
+    let sql = "DELETE FROM change
+               WHERE state = 2 AND batch IN (SELECT number FROM outbox WHERE state = 0)";
+    session.tx.prepare_cached(sql)?.execute([])?;
+    let sql = "UPDATE change SET batch = NULL
+               WHERE state = 1 AND batch IN (SELECT number FROM outbox WHERE state = 0)";
+    session.tx.prepare_cached(sql)?.execute([])?;
     session.tx.execute("UPDATE _relay SET stage = 0", [])?;
     Ok(())
 }

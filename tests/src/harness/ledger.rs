@@ -29,12 +29,15 @@ pub(super) struct Held {
     erased: BTreeSet<BatchId>,
     /// Whether every answer has come.
     is_answered: bool,
+    /// Whether there are copies of the device, or it is one: it may have taken another name.
+    has_copies: bool,
 }
 
 impl Held {
-    pub(super) fn by(client: &Client, is_answered: bool) -> Self {
+    pub(super) fn by(client: &Client, is_answered: bool, has_copies: bool) -> Self {
         Self {
             is_answered,
+            has_copies,
             unanswered: batches(client, "SELECT batch FROM outbox WHERE state = 0"),
             disputed: batches(client, "SELECT batch FROM dispute"),
             kept: batches(client, "SELECT batch FROM outbox WHERE state = 1"),
@@ -145,6 +148,7 @@ impl Ledger {
                 // Or a copy that took a name of its own gives back what of it is lost, without the batch.
                 [false, false, false]
                     if self.is_copied(device, batch) && held.kept.contains(batch) => {}
+                [false, false, false] if held.has_copies && self.lost.contains(batch) => {}
                 [false, false, false] => return Some(format!("batch {batch} is nowhere")),
                 // A copy of the device sent it too, and was answered by other rules than this one.
                 [true, true, _] if self.is_copied(device, batch) => {}

@@ -13,9 +13,9 @@ mod wiretap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use client_sdk::engine::{Input, Nudge};
+use client_sdk::engine::{ConnectionId, Input, Nudge};
 use client_sdk::{EditError, SyncPhase, Transaction};
-use crdt_core::id::{BatchId, MemberId};
+use crdt_core::id::{BatchId, Epoch, MemberId};
 use crdt_core::protocol::Page;
 use crdt_core::schema::Schema;
 use rand::SeedableRng as _;
@@ -58,6 +58,8 @@ pub struct World {
     connections: BTreeMap<Wire, Connection>,
     /// Which connection each device has at present.
     current: BTreeMap<usize, Wire>,
+    /// The connection that each device asked for last.
+    attempts: BTreeMap<usize, ConnectionId>,
     wires: u64,
     carried: u64,
     trace: Trace,
@@ -70,6 +72,8 @@ pub struct World {
     doomed: BTreeSet<usize>,
     /// Devices that were shut out: they come to rest by having removed their files.
     shut_out: BTreeSet<usize>,
+    /// The server's log since it was put back.
+    epoch: Option<Epoch>,
     /// Of which device each copy is one.
     copies: BTreeMap<usize, usize>,
     /// Frames that were sent either way; pings are none.
@@ -130,6 +134,7 @@ impl World {
             members: 0,
             connections: BTreeMap::new(),
             current: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             wires: 0,
             carried: 0,
             trace: Trace::default(),
@@ -140,6 +145,7 @@ impl World {
             inspector: None,
             doomed: BTreeSet::new(),
             shut_out: BTreeSet::new(),
+            epoch: None,
             copies: BTreeMap::new(),
             frames: 0,
             app_schema: None,
@@ -420,10 +426,18 @@ impl World {
         }
     }
 
+    fn held_by(&self, device: Device) -> Held {
+        let at = self.at(device);
+        let hello = at.client().hello(String::new()).expect("a device can be read");
+        let knows_the_log = self.epoch.is_none_or(|epoch| hello.epoch == Some(epoch));
+        let mut copies = self.copies.iter();
+        let has_copies = copies.any(|(copy, origin)| [*copy, *origin].contains(&device.0));
+        Held::by(at.client(), knows_the_log && at.sync().is_synced(), has_copies)
+    }
+
     /// Notes what a device that has just started, or runs, still holds of what the server has lost.
     fn ask_for_lost(&mut self, device: Device) {
-        let at = self.at(device);
-        let held = Held::by(at.client(), at.sync().is_synced());
+        let held = self.held_by(device);
         self.ledger.ask(device.0, &held);
     }
 
@@ -466,7 +480,7 @@ impl World {
         }
         let phase = at.sync().status().phase;
         assert_ne!(phase, SyncPhase::Revoked, "{} was never shut out", at.name);
-        let held = Held::by(at.client(), at.sync().is_synced());
+        let held = self.held_by(device);
         if let Some(fault) = self.ledger.fault(device.0, &held, self.server.log()) {
             panic!("{}: {fault}", self.at(device).name);
         }

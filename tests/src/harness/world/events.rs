@@ -135,6 +135,10 @@ impl World {
     }
 
     fn attempt(&mut self, device: usize, life: u64, id: ConnectionId) {
+        if self.attempts.get(&device) != Some(&id) {
+            // The device has given it up.
+            return;
+        }
         let blocked = self.devices[device].link.blocked != Blocked::Nothing;
         if blocked {
             let failed = Event::Attempted { device, life, id, failed: true };
@@ -230,12 +234,14 @@ impl World {
         match outward {
             Outward::FetchToken => self.schedule(1, Event::Token { device, life }),
             Outward::Connect(id) => {
+                self.attempts.insert(device, id);
                 let after = self.latency(device);
                 self.schedule(after, Event::Attempt { device, life, id });
             }
             Outward::Send(frame) => self.send_up(device, Packet::Frame(frame)),
             Outward::Ping => self.send_up(device, Packet::Ping),
             Outward::Disconnect { goodbye } => {
+                self.attempts.remove(&device);
                 if let Some(goodbye) = goodbye {
                     let frame = encode_frame(&Message::Goodbye(goodbye));
                     self.send_up(device, Packet::Frame(frame));

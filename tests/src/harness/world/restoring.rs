@@ -42,6 +42,7 @@ impl World {
 
     /// The server has lost what of this log is not in its present one.
     fn lose_since(&mut self, before: BTreeMap<BatchId, u64>) {
+        self.epoch = Some(self.server.read(|tx| tx.log()).epoch);
         let log = self.server.log();
         let lost: Vec<BatchId> =
             before.into_keys().filter(|batch| !log.contains_key(batch)).collect();
@@ -89,6 +90,7 @@ impl World {
     pub fn confirm_restore(&mut self) -> Restoration {
         let (now, epoch) = (self.time.true_wall(), self.server.new_epoch());
         let restoration = self.govern(|workspace| workspace.confirm_restore(now, epoch, 0));
+        self.epoch = Some(self.server.read(|tx| tx.log()).epoch);
         restoration.expect("the server begins a new epoch")
     }
 
