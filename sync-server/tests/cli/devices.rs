@@ -7,10 +7,11 @@ use crdt_core::time::Timestamp;
 use sync_server::store::sqlite::{SqliteOptions, SqliteStore};
 use sync_server::store::{ReplicaRow, Store, write};
 
-use crate::operator::{Operator, WORKSPACE};
+use crate::operator::{Operator, WORKSPACE, alone};
 
 /// A replica that was here before the server was started, as its row says.
 pub fn was_here(operator: &Operator, member: &str, n: u8) {
+    let _alone = alone();
     let opened = SqliteStore::open(&operator.database(), SqliteOptions::default()).unwrap();
     let store: Arc<dyn Store> = Arc::new(opened);
     let row = ReplicaRow {

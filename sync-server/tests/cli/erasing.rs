@@ -12,7 +12,7 @@ use sync_server::store::sqlite::{SqliteOptions, SqliteStore};
 use sync_server::store::{BatchRow, ChangeRow, DocumentRow, ReplicaRow, Store, Write, write};
 use sync_server::workspace::Workspace;
 
-use crate::operator::{Operator, WORKSPACE};
+use crate::operator::{Operator, WORKSPACE, alone};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const CANARY: &str = "canary-of-somebody-who-wants-to-be-forgotten";
@@ -24,6 +24,7 @@ fn subject() -> RecordId {
 
 /// A contact with a value in each of two sections, and a replica that was here, as a server left them.
 fn fill(operator: &Operator, member: &str) {
+    let _alone = alone();
     let opened = SqliteStore::open(&operator.database(), SqliteOptions::default()).unwrap();
     let store: Arc<dyn Store> = Arc::new(opened);
     let member: MemberId = member.parse().unwrap();
@@ -187,6 +188,7 @@ fn a_workspace_that_was_opened_without_its_ledger_erases_nothing() {
     let operator = Operator::with_workspace();
     let ada = operator.add("Ada", "admin");
     fill(&operator, &ada);
+    let _alone = alone();
     let opened = SqliteStore::open(&operator.database(), SqliteOptions::default()).unwrap();
     let limits = PeerLimits { batches_in_flight: 1, pages_in_flight: 1 };
     let mut workspace = Workspace::open(Arc::new(opened), limits).unwrap();

@@ -3,11 +3,26 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 use serde_json::Value;
 
 /// The workspace that commands are about.
 pub const WORKSPACE: &str = "field";
+
+/// Held by whoever starts a program, and alone by whoever has a workspace open in this process: a child has
+/// its parent's open files, and their locks, until it becomes the program.
+static STARTING: RwLock<()> = RwLock::new(());
+
+fn spawned(command: &mut Command) -> Child {
+    let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+    command.spawn().unwrap()
+}
+
+/// Keeps programs from being started while a workspace is open in this process.
+pub fn alone() -> RwLockWriteGuard<'static, ()> {
+    STARTING.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A data directory, and the server that holds it while one runs.
 pub struct Operator {
@@ -102,7 +117,7 @@ impl Operator {
 
     /// Runs a command.
     pub fn run(&self, arguments: &[&str]) -> Said {
-        self.command(arguments).output().unwrap().into()
+        spawned(&mut self.command(arguments)).wait_with_output().unwrap().into()
     }
 
     /// Runs a command about the workspace.
@@ -118,7 +133,7 @@ impl Operator {
     /// Runs a command about the workspace and kills it at a failpoint; whether it came there.
     pub fn kill_at(&self, failpoint: &str, arguments: &[&str]) -> bool {
         let mut command = self.command(&[arguments, &["--workspace", WORKSPACE]].concat());
-        let mut child = command.env("FIELDBOOK_FAILPOINT", failpoint).spawn().unwrap();
+        let mut child = spawned(command.env("FIELDBOOK_FAILPOINT", failpoint));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let wanted = format!("failpoint {failpoint}");
         let came = lines.any(|line| line.unwrap().contains(&wanted));
@@ -138,7 +153,7 @@ impl Operator {
     /// Begins a command about the workspace, and feeds it a text.
     pub fn begin(&self, arguments: &[&str], input: &str) -> Child {
         let mut command = self.command(&[arguments, &["--workspace", WORKSPACE]].concat());
-        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = spawned(command.stdin(Stdio::piped()));
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         child
     }
@@ -155,11 +170,8 @@ impl Operator {
 
     /// Starts a server on the data directory.
     pub fn start(&mut self) {
-        let mut child = self
-            .command(&["serve", "--listen", "127.0.0.1:0"])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut child = spawned(command.stderr(Stdio::null()));
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.starts_with("listening on "), "{line}");
