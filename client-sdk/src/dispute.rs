@@ -60,10 +60,16 @@ pub struct DisputeReason {
 }
 
 impl DisputeReason {
-    /// Forgets which record it is about, and what of it.
-    pub(crate) fn forget(&mut self) {
-        (self.record, self.field) = (None, None);
-        self.text = "it was about a record that was erased since".to_owned();
+    /// Forgets what reasons say of a record; whether one said something. That there was a reason stays, and of
+    /// which kind.
+    pub(crate) fn forget(reasons: &mut [Self], record: RecordId) -> bool {
+        let mut said = false;
+        for reason in reasons.iter_mut().filter(|reason| reason.record == Some(record)) {
+            (reason.record, reason.field) = (None, None);
+            reason.text = "it was about a record that was erased since".to_owned();
+            said = true;
+        }
+        said
     }
 }
 

@@ -54,7 +54,6 @@ pub struct Engine {
     attempt: u32,
     /// Tokens in a row that the server did not take.
     refused_tokens: u32,
-    /// Whether this database was made a replica of its own since the last welcome.
     /// New names that the database took since the last welcome.
     renewals: u32,
     progress: Progress,

@@ -222,3 +222,26 @@ fn what_its_author_may_not_write_any_more_is_not_taken_and_own_edits_on_it_stay(
         assert_eq!(world.disputes(device), []);
     }
 }
+
+#[test]
+fn what_was_granted_after_the_backup_leaves_for_good_whether_it_held_anything_or_not() {
+    for held in [true, false] {
+        let Cast { mut world, ann, rep, max, boss, .. } = cast(711);
+        let backup = world.back_up_server();
+        world.direct(rep, &whoever("rep", &["west", "north"]));
+        let north = held.then(|| {
+            let edits = Edits::new().set("name", "Initech").set("territory", "north");
+            world.create(max, "account", edits)
+        });
+        world.settle();
+        world.restore_server(&backup);
+        world.settle();
+        let lost = "SELECT count(*) FROM scope WHERE standing = 2";
+        let rows = world.at(ann).client().query(lost, &[], Default::default()).unwrap();
+        assert_eq!(rows.rows[0][0].as_int(), Some(0), "held: {held}");
+        if let Some(north) = north {
+            assert_eq!(world.find(ann, north), None, "the server does not grant it any more");
+            assert!(world.find(boss, north).is_some(), "given back by who may see it");
+        }
+    }
+}

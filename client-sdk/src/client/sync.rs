@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crdt_core::id::{BatchId, ReplicaId};
 use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{
-    Batch, Compare, Hello, Lacking, Page, Receipt, Relay, ScopeCursor, VERSIONS, Welcome,
+    Batch, Compare, Hello, Lacking, Page, Receipt, Recovery, Relay, ScopeCursor, VERSIONS, Welcome,
 };
 use crdt_core::schema::Schema;
 
@@ -106,7 +106,7 @@ impl Client {
             if scope::adopt(&session.tx, &welcome.scopes)? {
                 session.changes.table("scope");
             }
-            if again.is_some() {
+            if again.is_some() && welcome.recovery != Recovery::Unknown {
                 relay::compare_lost(session)?;
             }
             adopt_grant(session, welcome)?;

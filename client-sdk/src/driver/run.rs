@@ -44,20 +44,11 @@ pub(super) async fn run(mut sync: SyncLoop, wiring: Wiring) {
     loop {
         let stops = inputs.iter().any(|input| matches!(input, Input::Stop));
         let now = clock.monotonic_ms();
-        // The store may wait for the disk: meanwhile the socket is still read, into a bounded queue.
-        let decided = spawn_blocking(move || {
-            let outward: Vec<Outward> =
-                inputs.into_iter().flat_map(|input| sync.handle(now, input)).collect();
-            (sync, outward)
+        let decided = with_store(sync, move |sync| -> Vec<Outward> {
+            inputs.into_iter().flat_map(|input| sync.handle(now, input)).collect()
         });
-        let outward;
-        (sync, outward) = match decided.await {
-            Ok(decided) => decided,
-            Err(fault) => {
-                tracing::error!(%fault, "sync has ended by a fault of its own");
-                break;
-            }
-        };
+        let Some((back, outward)) = decided.await else { break };
+        sync = back;
         let reason = sync.token_reason();
         outward.into_iter().for_each(|one| world.act(one, reason));
         if stops {
@@ -66,23 +57,33 @@ pub(super) async fn run(mut sync: SyncLoop, wiring: Wiring) {
         inputs = match tokio::time::timeout(QUIET, world.next()).await {
             Ok(inputs) => inputs,
             Err(_) => {
-                let rested = spawn_blocking(move || {
-                    sync.quiet();
-                    sync
-                });
-                sync = match rested.await {
-                    Ok(sync) => sync,
-                    Err(fault) => {
-                        tracing::error!(%fault, "sync has ended by a fault of its own");
-                        break;
-                    }
-                };
+                let Some((back, ())) = with_store(sync, |sync| sync.quiet()).await else { break };
+                sync = back;
                 world.next().await
             }
         };
     }
     world.leave().await;
     drop(occupied);
+}
+
+/// Does what may wait for the disk on a thread of its own: meanwhile the socket is still read, into a bounded
+/// queue. Nothing comes back when it panicked.
+async fn with_store<T: Send + 'static>(
+    mut sync: SyncLoop,
+    work: impl FnOnce(&mut SyncLoop) -> T + Send + 'static,
+) -> Option<(SyncLoop, T)> {
+    let working = spawn_blocking(move || {
+        let done = work(&mut sync);
+        (sync, done)
+    });
+    match working.await {
+        Ok(done) => Some(done),
+        Err(fault) => {
+            tracing::error!(%fault, "sync has ended by a fault of its own");
+            None
+        }
+    }
 }
 
 /// What comes from the app.

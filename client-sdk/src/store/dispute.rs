@@ -219,11 +219,9 @@ fn remove(session: &mut Session<'_>, id: i64) -> Result<(), StoreError> {
 pub(crate) fn erase(session: &mut Session<'_>, record: RecordId) -> Result<bool, StoreError> {
     let mut said = false;
     for mut dispute in list(&session.tx)? {
-        let before = dispute.clone();
+        let tried = dispute.tried.len();
         dispute.tried.retain(|tried| tried.record != record);
-        let about = dispute.reasons.iter_mut().filter(|reason| reason.record == Some(record));
-        about.for_each(DisputeReason::forget);
-        if dispute == before {
+        if !DisputeReason::forget(&mut dispute.reasons, record) && dispute.tried.len() == tried {
             continue;
         }
         said = true;

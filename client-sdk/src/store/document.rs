@@ -14,7 +14,7 @@ use super::projection::{self, Shown};
 use super::{Session, State};
 use crate::error::StoreError;
 
-pub(crate) use change::{Fresh, KEPT, NewSnapshot, PENDING, StoredChange};
+pub(crate) use change::{ACCEPTED, Fresh, KEPT, NewSnapshot, PENDING, StoredChange};
 
 /// A record as this device holds it.
 #[derive(Debug, Clone)]

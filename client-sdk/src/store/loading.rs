@@ -78,8 +78,7 @@ pub(crate) fn build_all(connection: &Connection, state: &mut State) -> Result<()
 
 fn end(connection: &Connection, state: &mut State) -> Result<(), StoreError> {
     state.loading = false;
-    connection.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([KEY])?;
-    Ok(())
+    meta::put(connection, KEY, &None::<i64>)
 }
 
 const KEY: &str = "loading";

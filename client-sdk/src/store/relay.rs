@@ -57,18 +57,16 @@ pub(crate) fn begin(session: &Session<'_>, last: u64) -> Result<(), StoreError> 
 /// then does not say what leaves. So every document is compared: what this device may not see is none that
 /// the server has for it.
 pub(crate) fn compare_lost(session: &Session<'_>) -> Result<(), StoreError> {
-    let sql = "INSERT INTO _relay (document, stage)
-               SELECT id, 1 FROM document
-               WHERE gone = 0 AND EXISTS (SELECT 1 FROM scope WHERE standing = 2)
-               ON CONFLICT (document) DO NOTHING";
-    let added = session.tx.prepare_cached(sql)?.execute([])?;
-    if added > 0 {
-        meta::put(&session.tx, FORGOTTEN, &1)?;
+    if !scope::is_any_lost(&session.tx)? {
+        return Ok(());
     }
-    Ok(())
+    let sql = "INSERT INTO _relay (document, stage) SELECT id, 1 FROM document WHERE gone = 0
+               ON CONFLICT (document) DO NOTHING";
+    session.tx.prepare_cached(sql)?.execute([])?;
+    meta::put(&session.tx, FORGOTTEN, &1)
 }
 
-/// A session begins: what the server does for this.
+/// A session begins: what the server does for this. One that knows nothing of restores compares nothing.
 pub(crate) fn welcome(session: &Session<'_>, recovery: Recovery) -> Result<(), StoreError> {
     meta::put(&session.tx, OPEN, &i64::from(recovery == Recovery::Open))?;
     let sql = match recovery {
@@ -77,11 +75,18 @@ pub(crate) fn welcome(session: &Session<'_>, recovery: Recovery) -> Result<(), S
         Recovery::Open => "UPDATE _relay SET stage = min(stage, 2)",
     };
     session.tx.execute(sql, [])?;
+    if recovery == Recovery::Unknown && meta::number(&session.tx, FORGOTTEN)?.is_some() {
+        meta::put(&session.tx, FORGOTTEN, &None::<i64>)?;
+    }
     Ok(())
 }
 
-/// Whether anything is still to be compared or taken.
+/// Whether anything is still to be compared or taken, or to be ended.
 pub(crate) fn is_any(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(is_comparing(connection)? || meta::number(connection, FORGOTTEN)?.is_some())
+}
+
+fn is_comparing(connection: &Connection) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM _relay)";
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
@@ -106,7 +111,7 @@ pub(crate) fn next(
             return Ok(RelayStep::Fetch(numbers));
         }
         if due.is_empty() {
-            if is_any(&session.tx)? {
+            if is_comparing(&session.tx)? {
                 return Ok(RelayStep::Wait);
             }
             drop_forgotten(session)?;

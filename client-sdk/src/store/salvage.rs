@@ -7,12 +7,12 @@ mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crdt_core::id::{ChangeHash, DocumentId, RecordId};
+use crdt_core::id::{DocumentId, RecordId};
 use crdt_core::record::document::Purpose;
 use crdt_core::record::{Cells, Document};
 use rusqlite::Connection;
 
-use super::document::{HeldRecord, StoredChange};
+use super::document::{HeldRecord, NewSnapshot};
 use super::outbox::{self, BatchChange, OutboxRow};
 use super::withheld::Verdict;
 use super::{Session, dispute, restamp};
@@ -35,7 +35,7 @@ struct Whole {
     entity: String,
     cells: Cells,
     base: Cells,
-    snapshot: Option<(Vec<ChangeHash>, Vec<u8>)>,
+    snapshot: Option<NewSnapshot>,
     accepted: Vec<Change>,
 }
 
@@ -98,7 +98,10 @@ impl Whole {
             return None;
         }
         let snapshot = match &snapshot {
-            Some(bytes) => Some((load(Vec::new()).ok()?.heads(), bytes.clone())),
+            Some(bytes) => {
+                let heads = load(Vec::new()).ok()?.heads();
+                Some(NewSnapshot { heads, bytes: bytes.clone() })
+            }
             None => None,
         };
         Some(Self { id, entity, cells, base, snapshot, accepted })
@@ -188,14 +191,4 @@ fn explain(
     outbox::remove(session, number)?;
     let verdict = Verdict { policy_version: None, reasons: vec![reason] };
     dispute::insert(session, row, DisputeKind::FileDamaged, &verdict, &tried)
-}
-
-/// A change as its row had it, with the document that it belongs to.
-pub(crate) fn in_batch(
-    document: i64,
-    id: DocumentId,
-    entity: String,
-    stored: StoredChange,
-) -> BatchChange {
-    BatchChange { document, id, entity, number: None, stored }
 }

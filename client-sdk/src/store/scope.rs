@@ -99,6 +99,12 @@ pub(crate) fn drop_scopes(connection: &Connection, dropped: &[String]) -> Result
     Ok(())
 }
 
+/// Whether a scope was lost whose records may still be here.
+pub(crate) fn is_any_lost(connection: &Connection) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM scope WHERE standing = ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([LOST], |row| row.get(0))?)
+}
+
 /// Forgets the scopes that were lost, when nothing of them is here any more.
 pub(crate) fn drop_lost(connection: &Connection) -> Result<(), StoreError> {
     connection.prepare_cached("DELETE FROM scope WHERE standing = ?1")?.execute([LOST])?;

@@ -29,14 +29,6 @@ pub(crate) struct Verdict {
     pub(crate) reasons: Vec<DisputeReason>,
 }
 
-impl Verdict {
-    /// Forgets what it says of a record: that the batch was refused stays, and for which kind of reason.
-    fn forget(&mut self, record: RecordId) -> bool {
-        let about = self.reasons.iter_mut().filter(|reason| reason.record == Some(record));
-        about.map(DisputeReason::forget).count() > 0
-    }
-}
-
 impl Hold {
     const fn to_sql(self) -> i64 {
         match self {
@@ -140,7 +132,7 @@ pub(crate) fn forget(connection: &Connection, record: RecordId) -> Result<bool, 
             continue;
         }
         let mut verdict = verdict(connection, number)?;
-        if verdict.forget(record) {
+        if DisputeReason::forget(&mut verdict.reasons, record) {
             refuse(connection, number, &verdict)?;
             said = true;
         }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crdt_core::id::{DeviceId, MemberId, RecordId};
+use crdt_core::id::{MemberId, RecordId};
 use crdt_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::{AdminError, FaultCode};
-use super::request::{AdminReply, device_id};
+use super::request::{AdminReply, DeviceLine};
 use crate::store::StoreError;
 use crate::store::erasure::ErasureRow;
 use crate::workspace::{Certificate, DeviceState, EraseError, Scrubbing, Workspace};
@@ -85,21 +85,9 @@ pub struct ErasedLine {
 /// What one device knows of an erasure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErasedOnLine {
-    /// The device.
-    #[serde(with = "device_id")]
-    pub device: DeviceId,
-    /// What it calls itself.
-    pub name: String,
-    /// Whose it is.
-    pub member: MemberId,
-    /// The member's name.
-    pub member_name: String,
-    /// The replica, in hexadecimal digits.
-    pub replica: String,
-    /// When it was here last.
-    pub last_seen: Timestamp,
-    /// Whether it is shut out: it wipes everything when it comes back.
-    pub revoked: bool,
+    /// The device; one that is shut out wipes everything when it comes back.
+    #[serde(flatten)]
+    pub on: DeviceLine,
     /// When it said that it has removed everything erased by then; nothing while it has not.
     pub confirmed_at: Option<Timestamp>,
 }
@@ -170,15 +158,9 @@ fn lines(workspace: &Workspace, certificate: Certificate) -> CertificateLines {
         receipts: row.removed.receipts,
         scrubbed_at: row.scrubbed_at,
     };
-    let on = |DeviceState { device, confirmed_at }: DeviceState| ErasedOnLine {
-        member_name: name(&device.member).unwrap_or_default(),
-        device: device.device,
-        name: device.name,
-        member: device.member,
-        replica: device.replica.to_string(),
-        last_seen: device.last_seen,
-        revoked: device.revoked_at.is_some(),
-        confirmed_at,
+    let on = |DeviceState { device, confirmed_at }: DeviceState| {
+        let member_name = name(&device.member).unwrap_or_default();
+        ErasedOnLine { on: DeviceLine::new(device, member_name), confirmed_at }
     };
     CertificateLines {
         epoch: certificate.epoch.to_string(),
@@ -193,15 +175,15 @@ fn lines(workspace: &Workspace, certificate: Certificate) -> CertificateLines {
 
 impl From<EraseError> for AdminError {
     fn from(error: EraseError) -> Self {
-        let code = match &error {
-            EraseError::NoSuchRecord(_) => FaultCode::NoSuchRecord,
-            EraseError::IsMember(_) | EraseError::Refused(_) => FaultCode::Refused,
-            EraseError::NoLedger | EraseError::Store(_) => FaultCode::Machine,
-        };
         match error {
+            EraseError::NoSuchRecord(_) => {
+                Self::refused(FaultCode::NoSuchRecord, error.to_string())
+            }
+            EraseError::IsMember(_) | EraseError::Refused(_) => {
+                Self::refused(FaultCode::Refused, error.to_string())
+            }
+            EraseError::NoLedger => StoreError::Backend(error.into()).into(),
             EraseError::Store(error) => error.into(),
-            error @ EraseError::NoLedger => StoreError::Backend(error.into()).into(),
-            error => Self::refused(code, error.to_string()),
         }
     }
 }

@@ -171,14 +171,9 @@ fn devices(workspace: &Workspace, member: Option<MemberId>) -> Result<AdminReply
     let mut devices = workspace.devices()?;
     devices.retain(|device| member.is_none_or(|member| device.member == member));
     devices.sort_by_key(|device| (std::cmp::Reverse(device.last_seen), device.replica));
-    let line = |device: Device| DeviceLine {
-        device: device.device,
-        name: device.name,
-        member: device.member,
-        member_name: names.get(&device.member).copied().unwrap_or_default().to_owned(),
-        replica: device.replica.to_string(),
-        last_seen: device.last_seen,
-        revoked: device.revoked_at.is_some(),
+    let line = |device: Device| {
+        let member_name = names.get(&device.member).copied().unwrap_or_default().to_owned();
+        DeviceLine::new(device, member_name)
     };
     Ok(AdminReply::Devices(devices.into_iter().map(line).collect()))
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::erasure::{CertificateLines, HoldingsLines};
 use super::recovery::{RecoveryLines, RestoredLine};
+use crate::workspace::Device;
 
 /// A request and the workspace that it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,6 +235,20 @@ pub struct DeviceLine {
     pub last_seen: Timestamp,
     /// Whether it is shut out.
     pub revoked: bool,
+}
+
+impl DeviceLine {
+    pub(super) fn new(device: Device, member_name: String) -> Self {
+        Self {
+            device: device.device,
+            name: device.name,
+            member: device.member,
+            member_name,
+            replica: device.replica.to_string(),
+            last_seen: device.last_seen,
+            revoked: device.revoked_at.is_some(),
+        }
+    }
 }
 
 /// What a member may do with a record.

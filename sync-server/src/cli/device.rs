@@ -49,16 +49,24 @@ pub(super) fn run(config: &ServerConfig, command: DeviceCommand) -> Result<(), F
 }
 
 fn table(devices: &[DeviceLine]) -> String {
-    let mut table = Table::new(&["device", "name", "member", "replica", "last seen", "state"]);
-    for line in devices {
-        let state = if line.revoked { "revoked" } else { "active" };
+    let state = |line: &DeviceLine| if line.revoked { "revoked" } else { "active" }.to_owned();
+    device_table("state", devices.iter().map(|line| (line, state(line))))
+}
+
+/// Devices, with one thing more about each.
+pub(super) fn device_table<'a>(
+    more: &str,
+    devices: impl Iterator<Item = (&'a DeviceLine, String)>,
+) -> String {
+    let mut table = Table::new(&["device", "name", "member", "replica", "last seen", more]);
+    for (line, more) in devices {
         table.row([
             line.device.to_string(),
             or_dash(Some(line.name.clone())),
             line.member_name.clone(),
             line.replica.clone(),
             line.last_seen.to_string(),
-            state.to_owned(),
+            more,
         ]);
     }
     table.text()

@@ -8,7 +8,7 @@ use sync_server::admin::{
 };
 use sync_server::config::ServerConfig;
 
-use super::table::{Table, or_dash};
+use super::device::device_table;
 use super::{Failure, Output, Target, ask, say, say_json, unexpected};
 
 /// Erases a record, once whoever asks has said that it is meant.
@@ -109,23 +109,12 @@ fn erased(line: &ErasedLine) -> String {
 }
 
 fn table(devices: &[ErasedOnLine]) -> String {
-    let mut table = Table::new(&["device", "name", "member", "replica", "last seen", "confirmed"]);
-    for line in devices {
-        let confirmed = match (&line.confirmed_at, line.revoked) {
-            (Some(at), _) => at.to_string(),
-            (None, true) => "no; shut out, it wipes all".to_owned(),
-            (None, false) => "not yet".to_owned(),
-        };
-        table.row([
-            line.device.to_string(),
-            or_dash(Some(line.name.clone())),
-            line.member_name.clone(),
-            line.replica.clone(),
-            line.last_seen.to_string(),
-            confirmed,
-        ]);
-    }
-    table.text()
+    let confirmed = |line: &ErasedOnLine| match (&line.confirmed_at, line.on.revoked) {
+        (Some(at), _) => at.to_string(),
+        (None, true) => "no; shut out, it wipes all".to_owned(),
+        (None, false) => "not yet".to_owned(),
+    };
+    device_table("confirmed", devices.iter().map(|line| (&line.on, confirmed(line))))
 }
 
 fn line(text: &mut String, line: impl AsRef<str>) {

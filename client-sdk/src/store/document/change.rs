@@ -34,12 +34,12 @@ pub(crate) struct StoredChange {
 
 /// States of a change row.
 pub(crate) const PENDING: i64 = 0;
-const ACCEPTED: i64 = 1;
+pub(crate) const ACCEPTED: i64 = 1;
 pub(crate) const KEPT: i64 = 2;
 
 impl NewSnapshot {
     /// Takes the place of the old one; accepted changes are in it, and are kept for their batches only.
-    pub(super) fn save(&self, connection: &Connection, document: i64) -> Result<(), StoreError> {
+    pub(crate) fn save(&self, connection: &Connection, document: i64) -> Result<(), StoreError> {
         let heads: Vec<u8> = self.heads.iter().flat_map(|head| head.0).collect();
         let sql = "INSERT INTO _snapshot (document, heads, bytes) VALUES (?1, ?2, ?3)
                    ON CONFLICT (document) DO UPDATE

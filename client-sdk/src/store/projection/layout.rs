@@ -46,7 +46,7 @@ impl Layouts {
 
 impl Layout {
     fn new(entity: &Entity) -> Self {
-        let system = SYSTEM_COLUMNS.map(str::to_owned);
+        let system = crdt_core::schema::SYSTEM_COLUMNS.map(str::to_owned);
         let fields = entity.fields.iter().flat_map(crdt_core::schema::Field::columns);
         let columns: Vec<String> =
             system.into_iter().chain(fields).chain(["extra".to_owned()]).collect();
@@ -91,6 +91,3 @@ impl SetLayout {
         }
     }
 }
-
-/// The columns in front of those of the fields.
-const SYSTEM_COLUMNS: [&str; 6] = crdt_core::schema::SYSTEM_COLUMNS;

@@ -7,15 +7,12 @@ use std::ops::RangeInclusive;
 use crdt_core::id::DocumentId;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{Whole, in_batch};
+use super::Whole;
 use crate::dispute::{DisputeReason, Tried};
 use crate::error::StoreError;
 use crate::store::Session;
-use crate::store::document::{PENDING, StoredChange, record_of, section_of};
+use crate::store::document::{ACCEPTED, PENDING, StoredChange, record_of, section_of};
 use crate::store::outbox::{self, BatchChange, OutboxRow};
-
-/// An accepted change that is not in the snapshot.
-const ACCEPTED: i64 = 1;
 
 /// What of a damaged file concerns unsent work.
 pub(super) struct Rows {
@@ -103,7 +100,8 @@ impl Rows {
     pub(super) fn changes_of(&self, batch: i64, damaged: &Connection) -> Vec<BatchChange> {
         let named = self.of(batch).filter_map(|change| {
             let (id, entity) = identity(damaged, change.document)?;
-            Some(in_batch(change.document, id, entity, change.stored.clone()))
+            let (document, stored) = (change.document, change.stored.clone());
+            Some(BatchChange { document, id, entity, number: None, stored })
         });
         named.collect()
     }
@@ -221,10 +219,8 @@ pub(super) fn store_document(session: &Session<'_>, whole: &Whole) -> Result<i64
         i64::try_from(tail).unwrap_or(i64::MAX),
     ))?;
     let document = session.tx.last_insert_rowid();
-    if let Some((heads, bytes)) = &whole.snapshot {
-        let heads: Vec<u8> = heads.iter().flat_map(|head| head.0).collect();
-        let sql = "INSERT INTO _snapshot (document, heads, bytes) VALUES (?1, ?2, ?3)";
-        session.tx.prepare_cached(sql)?.execute((document, heads, bytes))?;
+    if let Some(snapshot) = &whole.snapshot {
+        snapshot.save(&session.tx, document)?;
     }
     for change in &whole.accepted {
         store_change(session, document, None, change)?;
