@@ -5,7 +5,7 @@ mod seeds;
 
 use crdt_core::planted::{self, Bug};
 
-use crate::harness::{probes, schedule, workday};
+use crate::harness::{given_back, probes, put_back, schedule, workday};
 use crate::organisation;
 use crate::simulator::attempt::attempt;
 
@@ -22,11 +22,22 @@ pub enum Kind {
     Workday,
     /// Questions to the policy.
     Probes,
+    /// Edits, restores of the server, and devices that are gone for good.
+    GivenBack,
+    /// A server that is put back to older backups.
+    PutBack,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Organisation, Self::Faults, Self::Workday, Self::Probes];
+    pub const ALL: [Self; 6] = [
+        Self::Organisation,
+        Self::Faults,
+        Self::Workday,
+        Self::Probes,
+        Self::GivenBack,
+        Self::PutBack,
+    ];
 
     /// Its name in tables.
     #[must_use]
@@ -36,6 +47,8 @@ impl Kind {
             Self::Faults => "faults",
             Self::Workday => "workday",
             Self::Probes => "probes",
+            Self::GivenBack => "given-back",
+            Self::PutBack => "put-back",
         }
     }
 
@@ -44,6 +57,10 @@ impl Kind {
     pub const fn of(bug: Bug) -> &'static [Self] {
         match bug {
             Bug::AfterOnly => &[Self::Probes],
+            Bug::EpochKept | Bug::ResendForgotten | Bug::NumbersKept | Bug::CursorsKept => {
+                &[Self::PutBack, Self::GivenBack, Self::Organisation]
+            }
+            Bug::RemoveBeatsAdd => &[Self::GivenBack, Self::Organisation],
             _ => &[Self::Organisation, Self::Faults, Self::Workday],
         }
     }
@@ -58,6 +75,8 @@ impl Kind {
             Self::Faults => drop(schedule::run(seed)),
             Self::Workday => _ = workday::run(seed),
             Self::Probes => drop(probes::run(seed)),
+            Self::GivenBack => _ = given_back::run(seed),
+            Self::PutBack => _ = put_back::run(seed),
         }
     }
 }

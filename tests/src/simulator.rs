@@ -31,6 +31,7 @@
 //! ```
 
 pub mod attempt;
+pub mod cores;
 mod guest;
 pub mod plan;
 pub mod seeds;

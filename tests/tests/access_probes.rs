@@ -2,9 +2,6 @@
 //! could push and every document that a device is sent, against an independent model. No false allow, no false
 //! denial.
 
-use std::panic::resume_unwind;
-use std::thread;
-
 use crdt_core::id::{MemberId, RecordId, Section};
 use crdt_core::protocol::Outcome;
 use crdt_core::record::Scalar;
@@ -14,6 +11,8 @@ use tests::harness::bare::{Bare, Part, Reader};
 use tests::harness::files;
 use tests::harness::probes::{self, Counts};
 use tests::harness::time::WORLD_BEGINS_MS;
+use tests::simulator::cores::on_every_core;
+use tests::simulator::seeds::seeds_of;
 
 /// Seeds unless `FIELDBOOK_PROBE_SEEDS` says otherwise.
 const SEEDS: u64 = 26;
@@ -22,41 +21,11 @@ const PROBES_MIN: u64 = 20_000;
 /// Answers of either kind that each way of asking has got at least.
 const ANSWERS_MIN: u64 = 20;
 
-/// The seeds to run: the one that is to be replayed, or so many.
-fn seeds() -> Vec<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse().ok());
-    match number("FIELDBOOK_SEED") {
-        Some(seed) => vec![seed],
-        None => (1..=number("FIELDBOOK_PROBE_SEEDS").unwrap_or(SEEDS)).collect(),
-    }
-}
-
-/// Runs seeds on every core.
-fn run(seeds: &[u64]) -> Counts {
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let share = seeds.len().div_ceil(workers).max(1);
-    let name = thread::current().name().unwrap_or_default().to_owned();
-    thread::scope(|scope| {
-        let runs = seeds.chunks(share).map(|seeds| {
-            // A failure names the command that replays it by the name of its thread.
-            let worker = thread::Builder::new().name(name.clone());
-            let work = || seeds.iter().map(|seed| probes::run(*seed)).collect::<Vec<_>>();
-            worker.spawn_scoped(scope, work).expect("a thread can be started")
-        });
-        let runs: Vec<_> = runs.collect();
-        let mut counts = Counts::default();
-        for run in runs {
-            let all = run.join().unwrap_or_else(|panic| resume_unwind(panic));
-            all.iter().for_each(|one| counts.add(one));
-        }
-        counts
-    })
-}
-
 #[test]
 fn every_push_and_every_page_agree_with_the_reference_model() {
-    let seeds = seeds();
-    let counts = run(&seeds);
+    let seeds = seeds_of("FIELDBOOK_PROBE_SEEDS", SEEDS);
+    let mut counts = Counts::default();
+    on_every_core(&seeds, |seed| probes::run(*seed)).iter().for_each(|one| counts.add(one));
     let mut pushes = 0;
     for (kind, asked) in counts.kinds() {
         println!("{kind}: {} allowed, {} denied", asked.allowed, asked.denied);

@@ -2,54 +2,24 @@
 //! edit is lost, no refused value reaches anybody else, every edit is in one place at every step, every queue
 //! empties, and in the evening each device holds exactly what its member may see.
 
-use std::panic::resume_unwind;
-use std::thread;
-
 use tests::harness::workday::{self, Ran};
+use tests::simulator::cores::on_every_core;
+use tests::simulator::seeds::seeds_of;
 
 /// Workdays unless `FIELDBOOK_WORKDAYS` says otherwise.
 const WORKDAYS: u64 = 60;
 
-/// The seeds to run: the one that is to be replayed, or so many.
-fn seeds() -> Vec<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse().ok());
-    match number("FIELDBOOK_SEED") {
-        Some(seed) => vec![seed],
-        None => (1..=number("FIELDBOOK_WORKDAYS").unwrap_or(WORKDAYS)).collect(),
-    }
-}
-
-/// Lives the workdays on every core.
-fn run(seeds: &[u64]) -> Ran {
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let share = seeds.len().div_ceil(workers).max(1);
-    let name = thread::current().name().unwrap_or_default().to_owned();
-    thread::scope(|scope| {
-        let runs = seeds.chunks(share).map(|seeds| {
-            // A failure names the command that replays it by the name of its thread.
-            let worker = thread::Builder::new().name(name.clone());
-            let work = || seeds.iter().map(|seed| workday::run(*seed)).collect::<Vec<_>>();
-            worker.spawn_scoped(scope, work).expect("a thread can be started")
-        });
-        let runs: Vec<_> = runs.collect();
-        let mut sum = Ran::default();
-        for run in runs {
-            for ran in run.join().unwrap_or_else(|panic| resume_unwind(panic)) {
-                sum.confirmed += ran.confirmed;
-                sum.disputed += ran.disputed;
-                sum.advised_against += ran.advised_against;
-                sum.changes_of_access += ran.changes_of_access;
-            }
-        }
-        sum
-    })
-}
-
 #[test]
 fn whatever_is_refused_moved_or_taken_away_every_edit_is_in_one_place_and_everybody_has_their_own()
 {
-    let seeds = seeds();
-    let ran = run(&seeds);
+    let seeds = seeds_of("FIELDBOOK_WORKDAYS", WORKDAYS);
+    let mut ran = Ran::default();
+    for one in on_every_core(&seeds, |seed| workday::run(*seed)) {
+        ran.confirmed += one.confirmed;
+        ran.disputed += one.disputed;
+        ran.advised_against += one.advised_against;
+        ran.changes_of_access += one.changes_of_access;
+    }
     println!("{} workdays: {ran:?}", seeds.len());
     if seeds.len() as u64 >= WORKDAYS {
         assert!(ran.confirmed > 1_000, "{ran:?}");

@@ -3,10 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::thread;
 
 use client_sdk::{Client, Edits, Paging, StoreError, Value};
 use crdt_core::id::{BatchId, RecordId};
@@ -15,6 +13,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rusqlite::Connection;
 use tests::harness::replay_command;
 use tests::harness::world::{Device, World};
+use tests::simulator::cores::on_every_core;
 use tests::standard::device::{DeviceStep, config};
 use tests::standard::digest::digest;
 use tests::standard::truth::Truth;
@@ -198,18 +197,6 @@ fn case(seed: u64) -> Outcome {
     Ok((how, found, 0))
 }
 
-fn on_every_core(seeds: &[u64]) -> Vec<(u64, Outcome)> {
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let share = seeds.len().div_ceil(workers).max(1);
-    thread::scope(|scope| {
-        let work =
-            |seeds: &[u64]| seeds.iter().map(|seed| (*seed, case(*seed))).collect::<Vec<_>>();
-        let runs: Vec<_> = seeds.chunks(share).map(|own| scope.spawn(move || work(own))).collect();
-        let runs = runs.into_iter();
-        runs.flat_map(|run| run.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-    })
-}
-
 fn says_so(error: &StoreError) -> Result<(), String> {
     match error {
         StoreError::Corrupt(_)
@@ -312,7 +299,7 @@ fn damage_is_found_set_aside_and_what_can_be_read_of_unsent_work_is_salvaged() {
         None => (0..number("FIELDBOOK_DAMAGED_FILES").unwrap_or(CASES)).collect(),
     };
     let (mut counts, mut kept, mut wrong) = (BTreeMap::new(), 0, Vec::new());
-    for (seed, done) in on_every_core(&seeds) {
+    for (seed, done) in on_every_core(&seeds, |seed| (*seed, case(*seed))) {
         match done {
             Ok((how, found, batches)) => {
                 *counts.entry((how, found)).or_insert(0) += 1;

@@ -2,11 +2,9 @@
 //! as then; and without the bug that schedule holds.
 #![cfg(debug_assertions)]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-
 use crdt_core::planted::Bug;
 use tests::planted::{Caught, Outcome, Seeds, run};
+use tests::simulator::cores::on_every_core;
 
 /// Planted bugs that there are at least.
 const BUGS_MIN: usize = 20;
@@ -18,27 +16,8 @@ fn seeds() -> Seeds {
     Seeds::read().expect("every line of the table names a bug and a schedule")
 }
 
-/// Runs `work` on every core, and gives all that it finds wrong.
-fn on_every_core(
-    caught: &[Caught],
-    work: impl Fn(&Caught) -> Option<String> + Sync,
-) -> Vec<String> {
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let faults = || {
-        let mut faults = Vec::new();
-        while let Some(caught) = caught.get(next.fetch_add(1, Ordering::Relaxed)) {
-            faults.extend(work(caught));
-        }
-        faults
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(faults)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("it keeps failures")).collect()
-    })
-}
-
-fn report(faults: &[String]) {
+fn report(faults: &[Option<String>]) {
+    let faults: Vec<&str> = faults.iter().flatten().map(String::as_str).collect();
     assert!(
         faults.is_empty(),
         "{}\nsearch again: cargo run -p tests --bin planted -- search",

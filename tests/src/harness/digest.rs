@@ -101,7 +101,25 @@ impl World {
         if let Some(fault) = words::fault(self.at(device).client(), &self.server.schema()) {
             panic!("{}: {fault}\n{}", self.at(device).name, super::replay_command(self.seed));
         }
+        self.assert_verified(device);
         self.check_account(device);
+    }
+}
+
+impl World {
+    /// Checks that a device's cells are what its documents say, read by Automerge itself.
+    ///
+    /// # Panics
+    /// When some are not.
+    fn assert_verified(&self, device: Device) {
+        let report = self.at(device).client().verify().expect("the file can be read");
+        let name = &self.at(device).name;
+        assert!(
+            report.differing.is_empty(),
+            "{name}: documents say otherwise than their cells: {:?}\n{}",
+            report.differing,
+            super::replay_command(self.seed)
+        );
     }
 }
 
