@@ -6,6 +6,7 @@ mod handle;
 mod mark;
 mod pages;
 mod suspects;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub(crate) use mark::Mark;
 
 pub use handle::{AdminWork, Event, Handle, Seat};
 pub use pages::{Built, Pages};
+use pages::CatchingUp;
 
 /// Commands that wait for a workspace; a connection waits when it is full.
 const INBOX: usize = 1_024;
@@ -39,6 +41,7 @@ pub struct Workspaces {
     options: SqliteOptions,
     limits: PeerLimits,
     metrics: Metrics,
+    catching_up: CatchingUp,
     running: Mutex<BTreeMap<String, (Handle, JoinHandle<()>)>>,
 }
 
@@ -51,8 +54,8 @@ impl Workspaces {
         limits: PeerLimits,
         metrics: Metrics,
     ) -> Self {
-        let running = Mutex::new(BTreeMap::new());
-        Self { directory, options, limits, metrics, running }
+        let (running, catching_up) = (Mutex::default(), CatchingUp::on_half_the_processors());
+        Self { directory, options, limits, metrics, catching_up, running }
     }
 
     /// The file of a workspace.
@@ -101,7 +104,8 @@ impl Workspaces {
             .name(format!("workspace {name}"))
             .spawn(move || actor.run(inbox, &opener))
             .map_err(|error| StoreError::Backend(error.into()))?;
-        let handle = Handle { commands, head, store, pages: Arc::default() };
+        let pages = Arc::new(Pages::new(self.catching_up.clone()));
+        let handle = Handle { commands, head, store, pages };
         running.insert(name.to_owned(), (handle.clone(), thread));
         Ok(handle)
     }

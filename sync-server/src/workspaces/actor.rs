@@ -1,24 +1,26 @@
-//! The thread of a workspace: it judges what is handed in as groups, and finds scopes again and folds when
-//! there is nothing else to do.
+//! The thread of a workspace: it judges what is handed in as groups, in turns, and finds scopes again and
+//! folds when there is nothing else to do.
+
+mod taking;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crdt_core::id::{Lease, MemberId, ReplicaId};
-use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Hello, Receipt};
+use crdt_core::id::{MemberId, ReplicaId};
+use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Receipt};
 use tokio::sync::{mpsc, watch};
 
 use super::aside::Aside;
 use super::handle::{Command, Event, STORAGE_FAILED, goodbye, storage_goodbye};
 use super::mark::Mark;
 use super::suspects::{Deed, Suspects};
+use super::turns::{Group, Turns};
 use crate::clock;
 use crate::failpoint;
 use crate::store::StoreError;
 use crate::telemetry::metrics::Metrics;
 use crate::workspace::{
-    Aftermath, Folding, Greeting, HelloError, OpenError, RelayedBy, Rescoping, Scrubbing,
-    Submitted, Workspace,
+    Aftermath, Folding, OpenError, RelayedBy, Rescoping, Scrubbing, Submitted, Workspace,
 };
 
 /// When to come back after the budget for loading documents is used up, milliseconds: it is one of a minute.
@@ -27,8 +29,8 @@ const BUSY_RETRY_MS: u64 = 60_000;
 const PANIC_RETRY_MS: u64 = 2_000;
 /// When to come back after a hello that panics each time, milliseconds: after the next release, at best.
 const GIVEN_UP_RETRY_MS: u64 = 3_600_000;
-/// Batches of one commit: bounds how long a lone edit waits behind a crowd.
-const GROUP_MAX: usize = 1_000;
+/// Commands that are taken before the next group is judged.
+const COMMANDS_MAX: usize = 256;
 /// Devices whose stored receipts wait to be noted with a commit.
 const NOTED_MAX: usize = 256;
 /// Sessions that may come back all at once.
@@ -46,6 +48,8 @@ pub(super) struct Actor {
     workspace: Workspace,
     head: watch::Sender<u64>,
     sessions: BTreeMap<ReplicaId, Session>,
+    /// What was handed in and is not judged.
+    turns: Turns,
     mark: Mark,
     metrics: Metrics,
     suspects: Suspects,
@@ -69,9 +73,9 @@ impl Actor {
         metrics: Metrics,
         aside: Aside,
     ) -> Self {
-        let (sessions, suspects) = (BTreeMap::new(), Suspects::default());
-        let memory = Memory::Sound;
-        Self { workspace, head, sessions, mark, metrics, suspects, aside, memory }
+        let (sessions, turns) = (BTreeMap::new(), Turns::default());
+        let (suspects, memory) = (Suspects::default(), Memory::Sound);
+        Self { workspace, head, sessions, turns, mark, metrics, suspects, aside, memory }
     }
 
     /// Serves until every handle is gone. A panic ends the workspace's sessions, and nobody else's, and the
@@ -91,6 +95,7 @@ impl Actor {
                 let text = "the server failed in this workspace; it begins anew";
                 self.end(&replica, goodbye(GoodbyeCode::Internal, text, Some(PANIC_RETRY_MS)));
             }
+            self.turns.clear();
             match open() {
                 Ok(workspace) => (self.workspace, self.memory) = (workspace, Memory::Sound),
                 Err(error) => {
@@ -104,38 +109,21 @@ impl Actor {
     }
 
     fn serve(&mut self, inbox: &mut mpsc::Receiver<Command>) {
-        while let Some(first) = self.next_command(inbox) {
-            let mut next = Some(first);
-            let mut group: Vec<Submitted> = Vec::new();
-            while let Some(command) = next.take() {
-                match command {
-                    Command::Submit { session, replica, member, batches } => {
-                        if self.is_current(session, &replica) {
-                            let submit = |batch| Submitted { replica, member, batch };
-                            group.extend(batches.into_iter().map(submit));
-                        }
-                    }
-                    Command::Acknowledge { session, replica, receipt } => {
-                        if self.is_current(session, &replica) {
-                            // What the device handed in before is judged with the receipts still there.
-                            if group.iter().any(|submitted| submitted.replica == replica) {
-                                self.commit(std::mem::take(&mut group));
-                            }
-                            self.workspace.note_stored(replica, receipt);
-                        }
-                    }
-                    other => {
-                        // A handshake comes after what was handed in before it.
-                        self.commit(std::mem::take(&mut group));
-                        self.write_stored(0);
-                        self.other(other);
-                    }
-                }
-                if group.len() < GROUP_MAX {
-                    next = inbox.try_recv().ok();
-                }
+        loop {
+            if self.turns.is_empty() {
+                let Some(first) = self.next_command(inbox) else { break };
+                self.take(first);
             }
-            self.commit(group);
+            // Hellos and operators are served at once, and whatever is handed in waits for its turn.
+            for _ in 0..COMMANDS_MAX {
+                if self.turns.is_full() {
+                    break;
+                }
+                let Ok(command) = inbox.try_recv() else { break };
+                self.take(command);
+            }
+            let group = self.turns.take();
+            self.judge(group);
             self.write_stored(NOTED_MAX);
             self.mark.note(&*self.workspace.store());
             // Also while batches keep coming, so that nobody waits for ever for what they may see.
@@ -143,6 +131,20 @@ impl Actor {
         }
         self.write_stored(0);
         self.mark.write(&*self.workspace.store());
+    }
+
+    /// Judges what waits of a replica, before anything else is done for it.
+    fn judge_all_of(&mut self, replica: ReplicaId) {
+        while let Some(group) = self.turns.take_of(replica) {
+            self.judge(group);
+        }
+    }
+
+    fn judge(&mut self, group: Group) {
+        for (replica, receipt) in group.stored {
+            self.workspace.note_stored(replica, receipt);
+        }
+        self.commit(group.batches);
     }
 
     /// Writes which receipts devices have stored, when more than `allowed` of them said so since a commit. It
@@ -245,6 +247,8 @@ impl Actor {
         for replica in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.end(&replica, storage_goodbye(error));
         }
+        // Also what devices handed in that have left since: something before it may be lost.
+        self.turns.clear();
     }
 
     /// Reads from the storage what memory has of it, when that is in doubt; the goodbye while it cannot.
@@ -263,73 +267,6 @@ impl Actor {
 
     fn is_current(&self, session: u64, replica: &ReplicaId) -> bool {
         self.sessions.get(replica).is_some_and(|current| current.number == session)
-    }
-
-    fn other(&mut self, command: Command) {
-        match command {
-            Command::Hello { hello, member, lease, session, events, reply } => {
-                let replica = hello.replica;
-                let greeted = self.greet(&hello, member, lease);
-                if greeted.is_ok() {
-                    self.end(
-                        &replica,
-                        goodbye(GoodbyeCode::Superseded, "another session took over", None),
-                    );
-                    self.sessions.insert(replica, Session { number: session, member, events });
-                }
-                self.after();
-                // A connection that has gone meanwhile leaves no session behind.
-                if reply.send(greeted.map(Box::new)).is_err() {
-                    self.sessions.remove(&replica);
-                }
-            }
-            Command::Relay { session, by } => {
-                if self.is_current(session, &by.replica) {
-                    self.relay(&by);
-                }
-            }
-            Command::Leave { session, replica } => {
-                if self.is_current(session, &replica) {
-                    self.sessions.remove(&replica);
-                }
-            }
-            Command::Run(work) => {
-                work(&mut self.workspace);
-                self.after();
-                self.announce();
-            }
-            Command::Submit { .. } | Command::Acknowledge { .. } => {}
-        }
-    }
-
-    fn greet(
-        &mut self,
-        hello: &Hello,
-        member: MemberId,
-        lease: Lease,
-    ) -> Result<Greeting, Goodbye> {
-        let deed = Deed::Hello(hello.replica);
-        if self.suspects.is_given_up(deed) {
-            let text = "the server fails on this device's hello";
-            return Err(goodbye(GoodbyeCode::Internal, text, Some(GIVEN_UP_RETRY_MS)));
-        }
-        self.recover()?;
-        self.suspects.begin([deed]);
-        failpoint::panic_at(failpoint::HELLO, hello.replica);
-        let greeted = self.workspace.hello(clock::now(), lease, member, hello);
-        self.suspects.done();
-        greeted.map_err(|error| match error {
-            HelloError::Refused(goodbye) => {
-                if goodbye.code == GoodbyeCode::CursorAhead {
-                    self.metrics.hellos_ahead.increment(1);
-                }
-                goodbye
-            }
-            HelloError::Store(error) => {
-                self.failed(&error);
-                storage_goodbye(&error)
-            }
-        })
     }
 
     /// Ends the sessions of those who may see something else now, and of devices that were revoked.
@@ -484,7 +421,10 @@ impl Actor {
         }
     }
 
+    /// Ends a session. What waits of it is forgotten, and never judged without what it may build on: the
+    /// device sends it again.
     fn end(&mut self, replica: &ReplicaId, goodbye: Goodbye) {
+        self.turns.forget(*replica);
         if let Some(session) = self.sessions.remove(replica) {
             // When its queue is full, closing the queue ends the connection as well.
             let _ = session.events.try_send(Event::End(goodbye));

@@ -1,10 +1,13 @@
 //! The pages that a workspace's connections are sent: what many of them are sent alike is built once, by the
-//! first that wants it, and the others wait for that one.
+//! first that wants it, and the others wait for that one. Who is far behind waits for its turn.
 
 use std::collections::VecDeque;
+use std::error::Error;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::session::BuiltPage;
 use crate::store::{self, Store, StoreError};
@@ -20,12 +23,47 @@ const READ_AT_ONCE_MAX: u64 = 32;
 pub type Built = (Feed, Result<Option<BuiltPage>, StoreError>);
 
 /// Pages of one workspace.
-#[derive(Default)]
 pub struct Pages {
     spots: Mutex<VecDeque<(Spot, Arc<OnceCell<Slice>>)>>,
+    catching_up: CatchingUp,
+}
+
+/// How many pages of devices that are far behind are built at the same time, over all workspaces: a crowd that
+/// wants everything must not take the processors away from the batches that are being judged.
+#[derive(Clone)]
+pub struct CatchingUp(Arc<Semaphore>);
+
+impl CatchingUp {
+    /// As many as half of the processors; one on a single one.
+    #[must_use]
+    pub fn on_half_the_processors() -> Self {
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        Self(Arc::new(Semaphore::new(processors.div_ceil(2))))
+    }
+
+    /// Reads on a thread that may block, when it is this one's turn.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let failed = |error: Box<dyn Error + Send + Sync>| StoreError::Backend(error);
+        let turn = Arc::clone(&self.0).acquire_owned().await;
+        let turn = turn.map_err(|error| failed(error.into()))?;
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| failed(error.into()))
+    }
 }
 
 impl Pages {
+    /// Pages of a workspace, built within what all of them share.
+    #[must_use]
+    pub fn new(catching_up: CatchingUp) -> Self {
+        Self { spots: Mutex::default(), catching_up }
+    }
+
     /// The next page of a feed while the log goes up to `head`, or nothing when its device has everything.
     pub async fn next(
         &self,
@@ -36,14 +74,14 @@ impl Pages {
     ) -> Built {
         let is_short = feed.is_near(head, READ_AT_ONCE_MAX);
         let Some(spot) = feed.spot(head) else {
-            return alone(store, feed, flush, is_short).await;
+            return self.alone(store, feed, flush, is_short).await;
         };
         let cell = self.cell(spot);
-        match cell.get_or_try_init(|| slice(Arc::clone(&store), &feed, is_short)).await {
+        match cell.get_or_try_init(|| self.slice(Arc::clone(&store), &feed, is_short)).await {
             Err(error) => (feed, Err(error)),
             Ok(slice) => match feed.take(slice, flush) {
                 Some(page) => (feed, Ok(page)),
-                None => alone(store, feed, flush, is_short).await,
+                None => self.alone(store, feed, flush, is_short).await,
             },
         }
     }
@@ -61,26 +99,31 @@ impl Pages {
         spots.push_back((spot, Arc::clone(&cell)));
         cell
     }
-}
 
-async fn slice(store: Arc<dyn Store>, feed: &Feed, is_short: bool) -> Result<Slice, StoreError> {
-    if is_short {
-        return store::read(&*store, |tx| Slice::read(feed, tx));
+    async fn slice(
+        &self,
+        store: Arc<dyn Store>,
+        feed: &Feed,
+        is_short: bool,
+    ) -> Result<Slice, StoreError> {
+        if is_short {
+            return store::read(&*store, |tx| Slice::read(feed, tx));
+        }
+        let feed = feed.clone();
+        let read = move || store::read(&*store, |tx| Slice::read(&feed, tx));
+        self.catching_up.read(read).await?
     }
-    let feed = feed.clone();
-    let read = move || store::read(&*store, |tx| Slice::read(&feed, tx));
-    tokio::task::spawn_blocking(read).await.map_err(|error| StoreError::Backend(error.into()))?
-}
 
-/// A page for one device.
-async fn alone(store: Arc<dyn Store>, feed: Feed, flush: bool, is_short: bool) -> Built {
-    if is_short {
-        return build(&*store, feed, flush);
-    }
-    let kept = feed.clone();
-    match tokio::task::spawn_blocking(move || build(&*store, feed, flush)).await {
-        Ok(built) => built,
-        Err(error) => (kept, Err(StoreError::Backend(error.into()))),
+    /// A page for one device.
+    async fn alone(&self, store: Arc<dyn Store>, feed: Feed, flush: bool, is_short: bool) -> Built {
+        if is_short {
+            return build(&*store, feed, flush);
+        }
+        let kept = feed.clone();
+        match self.catching_up.read(move || build(&*store, feed, flush)).await {
+            Ok(built) => built,
+            Err(error) => (kept, Err(error)),
+        }
     }
 }
 

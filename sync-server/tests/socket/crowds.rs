@@ -174,3 +174,46 @@ async fn a_workspace_folds_long_histories_while_nobody_waits_for_it() {
     let cells = |device: &Device| device.documents[&DocumentId::main(record)].cells.clone();
     assert_eq!(cells(&new), cells(&device));
 }
+
+#[tokio::test]
+async fn who_hands_in_little_and_who_says_hello_come_before_who_hands_in_much() {
+    const MUCH: u64 = 640;
+    let server = Running::start().await;
+    let (mut much, mut little, mut new) =
+        (server.device(1, 1), server.device(2, 2), server.device(3, 3));
+    let (config, _directory) = server.stop().await;
+    let options = SqliteOptions::default();
+    let workspaces = Workspaces::new(config.data_dir.clone(), options, LIMITS, Metrics::new());
+    let flooding = sit(&workspaces, &mut much, 1).await;
+    let mut working = sit(&workspaces, &mut little, 2).await;
+    // The workspace's thread is held while all of this is handed in.
+    let handle = workspaces.open("acme").unwrap();
+    let (go, held) = std::sync::mpsc::channel();
+    let holding = handle.clone();
+    let holds = tokio::spawn(async move { holding.run(move |_| held.recv().unwrap()).await });
+    tokio::task::yield_now().await;
+    for _ in 0..MUCH / 16 {
+        let batches = (0..16).map(|n| much.create("contact", &[put("title", &n.to_string())]).1);
+        flooding.submit(batches.collect()).await.unwrap();
+    }
+    working.submit(vec![little.create("contact", &[put("title", "one")]).1]).await.unwrap();
+    let (hello, member) = (Box::new(new.hello()), new.member);
+    let greeting = handle.clone();
+    let greeted =
+        tokio::spawn(async move { greeting.greet(hello, member, Lease([3; 16]), 3).await });
+    // It is in the line once a command behind it is.
+    tokio::task::yield_now().await;
+    let last = much.create("contact", &[put("title", "last")]).1;
+    flooding.submit(vec![last]).await.unwrap();
+    go.send(()).unwrap();
+    holds.await.unwrap().unwrap();
+    let Some(Event::Receipts(receipts)) = working.events.recv().await else { panic!("no receipt") };
+    let Outcome::Accepted { position, .. } = receipts[0].outcome else { panic!("not accepted") };
+    assert!(position <= MUCH / 2, "its turn came at {position} of {MUCH}");
+    let Ok((_seat, greeting)) = greeted.await.unwrap() else { panic!("not greeted") };
+    assert_eq!(greeting.welcome.head, 0, "it was greeted before any of them was judged");
+    new.welcomed(&greeting.welcome);
+    // Nothing of it is lost.
+    let mut head = handle.head();
+    head.wait_for(|head| *head == MUCH + 2).await.unwrap();
+}
