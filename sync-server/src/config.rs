@@ -55,6 +55,9 @@ pub struct ServerConfig {
 pub struct Limits {
     /// Open sync connections of the whole server; the next one is answered 503.
     pub max_connections: usize,
+    /// Open sockets whose device has not said who it is; the next one takes the place of the oldest of the
+    /// address that has most of them.
+    pub max_handshakes: usize,
     /// From accepting a connection to its hello: TLS, headers and upgrade included.
     pub handshake_timeout: Duration,
     /// A connection that has sent nothing for this long, not even a ping, is closed.
@@ -189,6 +192,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            // All devices that come back after a restart have ten seconds each; a socket costs 20 KiB.
+            max_handshakes: 4_096,
             handshake_timeout: Duration::from_secs(10),
             // Devices ping every 25 seconds: two may be lost.
             idle_timeout: Duration::from_secs(60),

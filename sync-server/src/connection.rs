@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message as Frame};
 
 use crate::clock;
-use crate::http::{self, WebSocket};
+use crate::http::{self, Admission, WebSocket};
 use crate::identity::Verifier;
 use crate::quotas::{Asked, MemberSocket, Quotas};
 use crate::session::{Bounds, BuiltPage, Effect, Greeted, Input, Renewed, Session};
@@ -65,6 +65,8 @@ type Build = BoxFuture<'static, Built>;
 struct Connection {
     shared: Arc<Shared>,
     socket: WebSocket,
+    /// Kept until nothing of the connection is left.
+    admission: Admission,
     session: Session,
     started: Instant,
     place: Option<Place>,
@@ -88,11 +90,13 @@ struct Place {
     quota: MemberSocket,
 }
 
-/// Serves one connection, accepted at `started`, until it ends.
-pub async fn serve(shared: Arc<Shared>, socket: WebSocket, started: Instant) {
+/// Serves one connection until it ends.
+pub async fn serve(shared: Arc<Shared>, socket: WebSocket, admission: Admission) {
     let session = Session::new(shared.bounds, 0);
+    let started = admission.since();
     let (place, read_from, ended) = (None, started, false);
-    let mut connection = Connection { shared, socket, session, started, place, read_from, ended };
+    let mut connection =
+        Connection { shared, socket, admission, session, started, place, read_from, ended };
     connection.run().await;
     if let Some(place) = connection.place.take() {
         place.seat.leave().await;
@@ -256,6 +260,7 @@ impl Connection {
     async fn greet(&mut self, hello: Box<Hello>) -> Result<Greeted, Goodbye> {
         let device = hello.device;
         let principal = self.verify(&hello.token, device).await?;
+        self.admission.end_handshake();
         let quota = self.shared.quotas.member_socket(&principal.workspace, principal.member);
         let quota = quota.map_err(|exceeded| self.send_away(exceeded))?;
         let shared = Arc::clone(&self.shared);

@@ -2,6 +2,7 @@
 //! on it.
 
 mod addresses;
+mod handshakes;
 pub mod listen;
 mod sign_in;
 
@@ -27,6 +28,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use self::addresses::{Attempts, Sockets, address};
+use self::handshakes::Handshake;
 use self::listen::{Peer, SessionSlot};
 use crate::config::ServerConfig;
 use crate::identity::accounts::Accounts;
@@ -46,6 +48,7 @@ pub trait OnSocket: Send + Sync + 'static {
 /// What an upgraded socket was let in with; dropping it makes room for another.
 pub struct Admission {
     since: Instant,
+    handshake: Option<Handshake>,
     _permit: OwnedSemaphorePermit,
     _counted: addresses::Counted,
 }
@@ -55,6 +58,11 @@ impl Admission {
     #[must_use]
     pub const fn since(&self) -> Instant {
         self.since
+    }
+
+    /// The device has said who it is: from now on the connection is not cut to make room for another.
+    pub fn end_handshake(&mut self) {
+        self.handshake = None;
     }
 }
 
@@ -197,7 +205,8 @@ fn admit(state: &HttpState, request: &mut Request) -> Result<Response, Refusal> 
     state.attempts.take(from).map_err(too_many)?;
     let counted = state.by_address.count(from).ok_or_else(|| too_many(SOCKET_RETRY))?;
     let permit = Arc::clone(&state.connections).try_acquire_owned().map_err(|_| Refusal::Full)?;
-    let admission = Admission { since: peer.since, _permit: permit, _counted: counted };
+    let (since, handshake) = (peer.since, slot.take_handshake());
+    let admission = Admission { since, handshake, _permit: permit, _counted: counted };
     slot.put(Box::pin(session(state.clone(), hyper::upgrade::on(request), admission)));
     let subprotocol = HeaderValue::from_static(SUBPROTOCOL);
     response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);

@@ -84,8 +84,7 @@ impl OnSocket for Sockets {
     ) -> futures_util::future::BoxFuture<'static, ()> {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            connection::serve(shared, socket, admission.since()).await;
-            drop(admission);
+            connection::serve(shared, socket, admission).await;
         })
     }
 }
@@ -182,8 +181,8 @@ impl Server {
             // Without connections nobody listens, and nobody needs to.
             let _ = stop.send(true);
         };
-        listen::run(self.listener, self.tls, router, listen::Bounds::of(&self.config), stopped)
-            .await;
+        let bounds = listen::Bounds::of(&self.config);
+        listen::run(self.listener, self.tls, router, bounds, self.metrics, stopped).await;
         // The data directory is held until its workspaces are closed.
         let held = admin.await;
         if held.is_err() {

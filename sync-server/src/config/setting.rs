@@ -43,6 +43,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         set: |d, v| put(&mut d.config.limits.max_connections, count(v, 1, 1_000_000)),
     },
     Setting {
+        key: "limits.max_handshakes",
+        set: |d, v| put(&mut d.config.limits.max_handshakes, count(v, 1, 1_000_000)),
+    },
+    Setting {
         key: "limits.handshake_timeout_ms",
         set: |d, v| put(&mut d.config.limits.handshake_timeout, millis(v, 10, 2 * MINUTE_MS)),
     },

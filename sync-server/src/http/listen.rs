@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -24,7 +24,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::addresses::{Counted, Sockets};
+use super::handshakes::{Handshake, Handshakes};
 use crate::config::ServerConfig;
+use crate::telemetry::metrics::Metrics;
 use crate::tls::Acceptor;
 
 /// What connections may take.
@@ -34,8 +36,8 @@ pub struct Bounds {
     pub handshake_timeout: Duration,
     /// From the stop signal to the end of the last connection.
     pub drain_timeout: Duration,
-    /// Open sockets, upgraded or not; further ones are closed at once.
-    pub sockets_max: usize,
+    /// Connections whose device has not said who it is; further ones make room for themselves.
+    pub handshakes_max: usize,
     /// Open sockets of one address, upgraded or not; further ones are closed at once.
     pub sockets_per_address: usize,
     /// Proxies, which are as many as one.
@@ -50,7 +52,7 @@ impl Bounds {
         Self {
             handshake_timeout: config.limits.handshake_timeout,
             drain_timeout: config.drain_timeout,
-            sockets_max: config.limits.max_connections.saturating_add(HANDSHAKES_MAX),
+            handshakes_max: config.limits.max_handshakes,
             sockets_per_address: per_address.saturating_add(HANDSHAKES_PER_ADDRESS),
             trusted_proxies: config.accounts.trusted_proxies.clone(),
         }
@@ -64,10 +66,12 @@ pub async fn run(
     tls: Option<Acceptor>,
     router: Router,
     bounds: Bounds,
+    metrics: Metrics,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let mut connections = JoinSet::new();
     let sockets = Sockets::new(bounds.sockets_per_address);
+    let handshakes = Handshakes::new(bounds.handshakes_max, metrics.handshakes_cut);
     let is_proxy = |peer: IpAddr| bounds.trusted_proxies.contains(&peer.to_canonical());
     let mut shutdown = pin!(shutdown);
     let mut reloads = pin!(reloads(tls.clone()));
@@ -77,9 +81,6 @@ pub async fn run(
             () = &mut reloads => {}
             Some(ended) = connections.join_next() => report(ended),
             accepted = listener.accept() => match accepted {
-                Ok(_) if connections.len() >= bounds.sockets_max => {
-                    tracing::warn!("closed a connection at once: too many are open");
-                }
                 Ok((stream, peer)) => {
                     let counted = sockets.count(peer.ip());
                     if counted.is_none() && !is_proxy(peer.ip()) {
@@ -88,8 +89,12 @@ pub async fn run(
                     }
                     let peer = Peer { address: peer, since: Instant::now() };
                     let (tls, router) = (tls.clone(), router.clone());
-                    let connection = Connection { peer, tls, router, _counted: counted };
-                    connections.spawn(connection.run(stream, bounds.handshake_timeout));
+                    let handshake = handshakes.begin(peer.address.ip());
+                    let name = handshake.name();
+                    let slot = SessionSlot::new(handshake);
+                    let connection = Connection { peer, tls, router, slot, _counted: counted };
+                    let task = connections.spawn(connection.run(stream, bounds.handshake_timeout));
+                    handshakes.runs_in(name, task);
                 }
                 Err(error) => {
                     // Mostly a lack of file descriptors: trying again at once would only spin.
@@ -123,7 +128,10 @@ async fn drain(mut connections: JoinSet<()>, drain_timeout: Duration) {
 }
 
 fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
+    if let Err(error) = ended
+        // One that made room for another was cancelled.
+        && error.is_panic()
+    {
         tracing::error!(%error, "a connection's task ended badly; the others go on");
     }
 }
@@ -135,17 +143,35 @@ pub(super) struct Peer {
     pub(super) since: Instant,
 }
 
-/// Where a handler leaves the session that follows its answer; the connection's task takes it from here.
-#[derive(Clone, Default)]
-pub(super) struct SessionSlot(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+/// Where a handler leaves the session that follows its answer, and takes the handshake that goes on with it;
+/// the connection's task takes the session from here.
+#[derive(Clone)]
+pub(super) struct SessionSlot(Arc<Mutex<Slot>>);
+
+struct Slot {
+    session: Option<BoxFuture<'static, ()>>,
+    handshake: Option<Handshake>,
+}
 
 impl SessionSlot {
-    pub(super) fn put(&self, session: BoxFuture<'static, ()>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+    fn new(handshake: Handshake) -> Self {
+        Self(Arc::new(Mutex::new(Slot { session: None, handshake: Some(handshake) })))
     }
 
-    fn take(&self) -> Option<BoxFuture<'static, ()>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn put(&self, session: BoxFuture<'static, ()>) {
+        self.slot().session = Some(session);
+    }
+
+    pub(super) fn take_handshake(&self) -> Option<Handshake> {
+        self.slot().handshake.take()
+    }
+
+    fn take_session(&self) -> Option<BoxFuture<'static, ()>> {
+        self.slot().session.take()
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,6 +190,7 @@ struct Connection {
     peer: Peer,
     tls: Option<Acceptor>,
     router: Router,
+    slot: SessionSlot,
     /// Counts it until it is over.
     _counted: Option<Counted>,
 }
@@ -171,7 +198,7 @@ struct Connection {
 impl Connection {
     async fn run(self, stream: TcpStream, handshake_timeout: Duration) {
         let peer = self.peer.address;
-        let slot = SessionSlot::default();
+        let slot = self.slot.clone();
         // Boxed, so that what a handshake takes is given back while the session goes on.
         let answer = Box::pin(self.answer(stream, slot.clone()));
         match timeout(handshake_timeout, answer).await {
@@ -179,7 +206,7 @@ impl Connection {
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "a connection broke"),
             Err(_) => return tracing::debug!(%peer, "closed a connection that was too slow"),
         }
-        if let Some(session) = slot.take() {
+        if let Some(session) = slot.take_session() {
             session.await;
         }
     }
@@ -231,8 +258,6 @@ fn closing(mut response: Response) -> Response {
     response
 }
 
-/// Sockets beyond the sync connections, for handshakes in progress and health checks.
-const HANDSHAKES_MAX: usize = 1_024;
 /// Sockets of one address beyond its sync connections, for the same.
 const HANDSHAKES_PER_ADDRESS: usize = 64;
 /// Headers of one request; a browser's handshake has about twenty.

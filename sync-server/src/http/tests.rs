@@ -1,5 +1,6 @@
 //! The promises of the port, over real sockets.
 
+mod crowds;
 mod frames;
 mod sign_in;
 
@@ -85,9 +86,11 @@ impl Server {
             HttpState::new(Arc::new(config), readiness.clone(), metrics.clone(), Arc::new(Echo));
         let state = add(state);
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(listen::run(listener, tls, router(state), bounds, async {
-            stopped.await.unwrap_or_default();
-        }));
+        let counted = metrics.clone();
+        let task =
+            tokio::spawn(listen::run(listener, tls, router(state), bounds, counted, async {
+                stopped.await.unwrap_or_default();
+            }));
         Self { address, readiness, metrics, stop, task }
     }
 
@@ -346,7 +349,7 @@ async fn a_session_that_panics_takes_nobody_with_it() {
     let (readiness, bounds) = (Readiness::default(), Bounds::of(&config));
     readiness.set_ready();
     let state = HttpState::new(Arc::new(config), readiness, Metrics::new(), Arc::new(Panics));
-    tokio::spawn(listen::run(listener, None, router(state), bounds, pending()));
+    tokio::spawn(listen::run(listener, None, router(state), bounds, Metrics::new(), pending()));
 
     let mut socket = sync_over(TcpStream::connect(address).await.unwrap()).await;
     assert!(next(&mut socket).await.is_err());

@@ -16,6 +16,8 @@ use crate::identity::IdentityNumbers;
 pub const CONNECTIONS: &str = "fieldbook_connections";
 /// Requests for a sync connection that were refused, for whatever reason.
 pub const CONNECTIONS_REFUSED: &str = "fieldbook_connections_refused_total";
+/// Connections cut to make room for another, before they had said who they are.
+pub const HANDSHAKES_CUT: &str = "fieldbook_handshakes_cut_total";
 /// Frames received.
 pub const FRAMES_IN: &str = "fieldbook_frames_in_total";
 /// Bytes of messages received.
@@ -48,6 +50,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// [`CONNECTIONS_REFUSED`]
     pub connections_refused: Counter,
+    /// [`HANDSHAKES_CUT`]
+    pub handshakes_cut: Counter,
     /// [`FRAMES_IN`]
     pub frames_in: Counter,
     /// [`BYTES_IN`]
@@ -99,6 +103,7 @@ impl Metrics {
         Self {
             connections: recorder.register_gauge(&Key::from_static_name(CONNECTIONS), &HERE),
             connections_refused: counter(CONNECTIONS_REFUSED, "refused requests for sync"),
+            handshakes_cut: counter(HANDSHAKES_CUT, "handshakes cut to make room"),
             frames_in: counter(FRAMES_IN, "frames received"),
             bytes_in: counter(BYTES_IN, "bytes of messages received"),
             bytes_out: counter(BYTES_OUT, "bytes of messages sent"),
@@ -170,6 +175,7 @@ mod tests {
         for name in [
             CONNECTIONS,
             CONNECTIONS_REFUSED,
+            HANDSHAKES_CUT,
             FRAMES_IN,
             BYTES_IN,
             BYTES_OUT,
