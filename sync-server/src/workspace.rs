@@ -18,6 +18,7 @@ mod judge;
 mod kept;
 mod members;
 mod policy;
+mod recent;
 mod recovery;
 mod relay;
 mod replay;
@@ -52,6 +53,7 @@ pub use fold::Folding;
 pub use hello::{Greeting, HelloError};
 pub use members::{MemberChanges, MemberError};
 pub use policy::{MemberDelta, PolicyError};
+pub use recent::Recent;
 pub use recovery::{Origin, Recovering, RecoveryStatus, Replaced, Unserved, begin_epoch};
 pub use relay::{RelayStatus, RelayedBy};
 pub use rescope::{RECORDS_PER_STEP, Rescoping};
@@ -80,6 +82,7 @@ pub struct Workspace {
     aftermath: Aftermath,
     /// The last receipt that devices have said they stored, as far as the storage does not know it.
     stored: BTreeMap<ReplicaId, u64>,
+    recent: Arc<Recent>,
 }
 
 /// What sessions are to be told after a commit or an operator's command.
@@ -176,6 +179,7 @@ impl Workspace {
             traces: Traces::InFile,
             aftermath: Aftermath::default(),
             stored: BTreeMap::new(),
+            recent: Arc::default(),
         })
     }
 
@@ -198,6 +202,18 @@ impl Workspace {
     #[must_use]
     pub fn with_stride(self, stride: Stride) -> Self {
         Self { stride, ..self }
+    }
+
+    /// The same workspace, which notes its commits where another one did.
+    #[must_use]
+    pub fn with_recent(self, recent: Arc<Recent>) -> Self {
+        Self { recent, ..self }
+    }
+
+    /// What its latest commits changed, for feeds.
+    #[must_use]
+    pub fn recent(&self) -> Arc<Recent> {
+        Arc::clone(&self.recent)
     }
 
     /// Its storage, for readers beside the writer.

@@ -23,7 +23,7 @@ use crate::ledger::Ledger;
 use crate::store::sqlite::{SqliteOptions, SqliteStore};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
-use crate::workspace::{OpenError, Workspace};
+use crate::workspace::{OpenError, Recent, Workspace};
 use actor::Actor;
 use aside::Aside;
 pub(crate) use mark::Mark;
@@ -85,7 +85,8 @@ impl Workspaces {
         let path = Self::path(&self.directory, name);
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, self.options)?);
         let ledger = Ledger::path(&self.directory, name);
-        let opener = opener(Arc::clone(&store), ledger, self.limits);
+        let recent: Arc<Recent> = Arc::default();
+        let opener = opener(Arc::clone(&store), ledger, self.limits, Arc::clone(&recent));
         let mut workspace = opener()?;
         let mark = Mark::of(&self.directory, name);
         if mark.is_beyond(&*store)? {
@@ -104,7 +105,7 @@ impl Workspaces {
             .name(format!("workspace {name}"))
             .spawn(move || actor.run(inbox, &opener))
             .map_err(|error| StoreError::Backend(error.into()))?;
-        let pages = Arc::new(Pages::new(self.catching_up.clone()));
+        let pages = Arc::new(Pages::new(recent, self.catching_up.clone()));
         let handle = Handle { commands, head, store, pages };
         running.insert(name.to_owned(), (handle.clone(), thread));
         Ok(handle)
@@ -128,10 +129,12 @@ fn opener(
     store: Arc<dyn Store>,
     ledger: PathBuf,
     limits: PeerLimits,
+    recent: Arc<Recent>,
 ) -> impl Fn() -> Result<Workspace, OpenError> + Send + 'static {
     move || {
         let ledger = Ledger::open(&ledger).map_err(StoreError::from)?;
         let workspace = Workspace::open(Arc::clone(&store), limits)?;
+        let workspace = workspace.with_recent(Arc::clone(&recent));
         Ok(workspace.with_ledger(clock::now(), ledger)?)
     }
 }

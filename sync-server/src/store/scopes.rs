@@ -73,8 +73,8 @@ pub trait ReadScopes {
 pub trait WriteScopes: ReadScopes {
     /// Puts a document into a scope, or notes its later change there.
     fn enter(&mut self, scope: &str, document: u64, position: u64) -> Result<(), StoreError>;
-    /// Notes a change of a document in every scope that it is in, unless it entered there later.
-    fn touch(&mut self, document: u64, position: u64) -> Result<(), StoreError>;
+    /// Notes a change of a document in every scope that it is in, unless it entered there later; gives them.
+    fn touch(&mut self, document: u64, position: u64) -> Result<Vec<String>, StoreError>;
     /// Takes a document out of a scope.
     fn leave(&mut self, scope: &str, document: u64, position: u64) -> Result<(), StoreError>;
 }

@@ -182,7 +182,9 @@ fn transact(
         return put_off(writer, work);
     }
     let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault)?;
-    work(&mut Tx::new(&tx))?;
+    let mut statements = Tx::new(&tx);
+    work(&mut statements)?;
+    statements.settle()?;
     tx.commit().map_err(fault)
 }
 
@@ -209,7 +211,9 @@ fn put_off(
         writer.execute_batch("COMMIT").map_err(fault)?;
     }
     writer.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
-    work(&mut Tx::new(writer)).inspect_err(|_| _ = writer.execute_batch("ROLLBACK"))
+    let mut statements = Tx::new(writer);
+    let done = work(&mut statements).and_then(|()| statements.settle());
+    done.inspect_err(|_| _ = writer.execute_batch("ROLLBACK"))
 }
 
 /// A panic while the lock was held rolled its transaction back: the connection is sound.

@@ -9,6 +9,7 @@ use crdt_core::time::Timestamp;
 use super::budget::Budget;
 use super::directory::{SERVER, SERVER_NAME};
 use super::judge::{Answer, Desk, Rules};
+use super::recent::Stretch;
 use super::{Committed, Submitted, Workspace, drop_stored, kept, relay};
 use crate::audit::{self, Entry, Judged, What, Who};
 use crate::store::{self, Read, ReplicaRow, StoreError, Write};
@@ -38,10 +39,10 @@ impl Workspace {
     ) -> Result<Committed, StoreError> {
         let store = self.store();
         let (mut slow_doors, mut kept) = (self.slow_doors.clone(), self.kept.clone());
-        let (committed, finished) = store::write(&*store, |tx| {
+        let (before, committed, mut finished) = store::write(&*store, |tx| {
             (slow_doors, kept) = (self.slow_doors.clone(), self.kept.clone());
             drop_stored(tx, &self.stored)?;
-            let restored = tx.restoration()?;
+            let (before, restored) = (tx.head()?, tx.restoration()?);
             let desk = Desk::new(&self.rules, now, &mut slow_doors);
             let mut sitting = Sitting {
                 rules: &self.rules,
@@ -50,15 +51,24 @@ impl Workspace {
                 recovery: relay::recovery_at(tx, now)?,
                 kept: &mut kept,
                 replicas: BTreeMap::new(),
-                committed: Committed { head: tx.head()?, ..Committed::default() },
+                committed: Committed { head: before, ..Committed::default() },
             };
             for submitted in batches {
                 sitting.take(tx, submitted)?;
             }
-            sitting.rise(tx)
+            let is_recovering = sitting.recovery == Recovery::Open;
+            let (committed, mut finished) = sitting.rise(tx)?;
+            if is_recovering {
+                // What others gave back came with the batches.
+                finished.touched = None;
+            }
+            Ok((before, committed, finished))
         })?;
         (self.slow_doors, self.kept) = (slow_doors, kept);
         self.stored.clear();
+        if let Some(touched) = finished.touched.take().filter(|_| committed.head > before) {
+            self.recent.put(Stretch::new(before, committed.head, touched));
+        }
         Ok(self.finished(committed, finished))
     }
 

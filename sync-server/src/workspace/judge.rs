@@ -57,6 +57,8 @@ pub(super) struct Desk<'a> {
     now: Timestamp,
     drafts: Drafts,
     routes: Routes,
+    /// Who sent what was accepted, by its position.
+    senders: BTreeMap<u64, ReplicaId>,
     /// The members whose records were written.
     members: BTreeMap<MemberId, MemberRow>,
     budget: &'a mut Budget,
@@ -124,6 +126,7 @@ impl<'a> Desk<'a> {
             now,
             drafts: Drafts::default(),
             routes: Routes::default(),
+            senders: BTreeMap::new(),
             members: BTreeMap::new(),
             budget,
             slow_doors: 0,
@@ -252,6 +255,7 @@ impl<'a> Desk<'a> {
             member: submitted.member,
             received_at: self.now,
         })?;
+        self.senders.insert(position, submitted.replica);
         let names: Vec<DocumentId> = tried.documents.keys().cloned().collect();
         self.take_in(tx, tried, deeds)?;
         self.numbered(tx, names)

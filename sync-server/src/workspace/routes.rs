@@ -1,6 +1,6 @@
 //! Where records stand while batches are judged: the stored routes, with what was accepted since on top.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crdt_core::id::RecordId;
 use crdt_core::policy::{Placement, Policy, Route};
@@ -24,12 +24,33 @@ impl Routes {
         if let Some(route) = self.accepted.get(record) {
             return Ok(Some(route.clone()));
         }
-        if let Some(route) = self.stored.get(record) {
-            return Ok(route.clone());
+        Ok(self.stored(tx, record)?.cloned())
+    }
+
+    /// The route that is stored.
+    fn stored(&mut self, tx: &dyn Read, record: &RecordId) -> Result<Option<&Route>, StoreError> {
+        if !self.stored.contains_key(record) {
+            self.stored.insert(*record, tx.route(record)?);
         }
-        let route = tx.route(record)?;
-        self.stored.insert(*record, route.clone());
-        Ok(route)
+        Ok(self.stored.get(record).and_then(Option::as_ref))
+    }
+
+    /// The records whose stored route is another one than what was accepted, or that have none.
+    pub(super) fn moved(&mut self, tx: &dyn Read) -> Result<BTreeSet<RecordId>, StoreError> {
+        let accepted = std::mem::take(&mut self.accepted);
+        let mut moved = BTreeSet::new();
+        for (record, route) in &accepted {
+            if self.stored(tx, record)? != Some(route) {
+                moved.insert(*record);
+            }
+        }
+        self.accepted = accepted;
+        Ok(moved)
+    }
+
+    /// Whether no route of a record was stored when it was looked for.
+    pub(super) fn is_new(&self, record: &RecordId) -> bool {
+        matches!(self.stored.get(record), Some(None))
     }
 
     /// Where a record of this route stands.

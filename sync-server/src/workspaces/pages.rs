@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use crate::session::BuiltPage;
 use crate::store::{self, Store, StoreError};
-use crate::workspace::{Feed, Slice, Spot};
+use crate::workspace::{Feed, Recent, Slice, Spot};
 
 /// Spots whose pages are kept: devices that are near the log's end stand at a few.
 const SPOTS_KEPT: usize = 32;
@@ -25,6 +25,7 @@ pub type Built = (Feed, Result<Option<BuiltPage>, StoreError>);
 /// Pages of one workspace.
 pub struct Pages {
     spots: Mutex<VecDeque<(Spot, Arc<OnceCell<Slice>>)>>,
+    recent: Arc<Recent>,
     catching_up: CatchingUp,
 }
 
@@ -60,8 +61,8 @@ impl CatchingUp {
 impl Pages {
     /// Pages of a workspace, built within what all of them share.
     #[must_use]
-    pub fn new(catching_up: CatchingUp) -> Self {
-        Self { spots: Mutex::default(), catching_up }
+    pub fn new(recent: Arc<Recent>, catching_up: CatchingUp) -> Self {
+        Self { spots: Mutex::default(), recent, catching_up }
     }
 
     /// The next page of a feed while the log goes up to `head`, or nothing when its device has everything.
@@ -72,6 +73,9 @@ impl Pages {
         head: u64,
         flush: bool,
     ) -> Built {
+        if let Some(page) = feed.pass_over(&self.recent, head, flush) {
+            return (feed, Ok(page));
+        }
         let is_short = feed.is_near(head, READ_AT_ONCE_MAX);
         let Some(spot) = feed.spot(head) else {
             return self.alone(store, feed, flush, is_short).await;

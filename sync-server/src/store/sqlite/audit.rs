@@ -15,6 +15,9 @@ use crate::audit::Head;
 
 impl ReadAudit for Tx<'_> {
     fn audit_head(&self) -> Result<Head, StoreError> {
+        if let Some(head) = self.moved().audit {
+            return Ok(head);
+        }
         let sql = "SELECT n, hash FROM audit_head WHERE id = 1";
         let head = self.one(sql, [], |row| {
             Ok(Head { number: unsigned(row, 0)?, hash: row.get(1).map_err(fault)? })
@@ -37,18 +40,21 @@ impl ReadAudit for Tx<'_> {
 impl WriteAudit for Tx<'_> {
     fn append_audit(&mut self, row: &AuditRow) -> Result<(), StoreError> {
         let number = signed(row.number)?;
-        let moved = if number == 1 {
-            self.run("INSERT INTO audit_head (id, n, hash) VALUES (1, 1, ?1)", [row.hash])?
-        } else {
-            let sql = "UPDATE audit_head SET n = ?1, hash = ?2 WHERE id = 1 AND n = ?1 - 1";
-            self.run(sql, params![number, row.hash])?
-        };
-        if moved != 1 {
+        if self.audit_head()?.number.checked_add(1) != Some(row.number) {
             let text = format!("entry {number} does not follow the audit's last one");
             return Err(StoreError::Damaged(text));
         }
+        self.moved_mut().audit = Some(Head { number: row.number, hash: row.hash });
         let sql = "INSERT INTO audit (n, entry, hash) VALUES (?1, ?2, ?3)";
         self.run(sql, params![number, row.bytes, row.hash]).map(drop)
+    }
+}
+
+impl Tx<'_> {
+    pub(super) fn write_audit_head(&self, head: &Head) -> Result<(), StoreError> {
+        let sql = "INSERT INTO audit_head (id, n, hash) VALUES (1, ?1, ?2)
+                   ON CONFLICT (id) DO UPDATE SET n = excluded.n, hash = excluded.hash";
+        self.run(sql, params![signed(head.number)?, head.hash]).map(drop)
     }
 }
 

@@ -147,9 +147,10 @@ impl WriteScopes for Tx<'_> {
         self.run(sql, [scope, signed(document)?]).map(drop)
     }
 
-    fn touch(&mut self, document: u64, position: u64) -> Result<(), StoreError> {
-        let sql = "UPDATE scope_document SET position = max(position, ?2) WHERE document = ?1";
-        self.run(sql, [signed(document)?, signed(position)?]).map(drop)
+    fn touch(&mut self, document: u64, position: u64) -> Result<Vec<String>, StoreError> {
+        let sql = "UPDATE scope_document SET position = max(position, ?2) WHERE document = ?1
+                   RETURNING (SELECT name FROM scope WHERE id = scope_document.scope)";
+        self.all(sql, [signed(document)?, signed(position)?], |row| row.get(0).map_err(fault))
     }
 
     fn leave(&mut self, scope: &str, document: u64, position: u64) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use super::super::{
     BatchRow, ChangeRow, DocumentRow, Foldable, LogInfo, Read, ReplicaRow, StoreError, Write,
 };
 use super::fault;
+use crate::audit;
 use super::recovery::{self, ENDED};
 use super::rows::{self, signed, unsigned};
 use crdt_core::id::{BatchId, DocumentId, MemberId, ReplicaId};
@@ -15,11 +16,39 @@ use crdt_core::record::OpId;
 /// One transaction.
 pub(super) struct Tx<'a> {
     connection: &'a Connection,
+    moved: Moved,
+}
+
+/// Rows that every batch moves on: they are written once, before the commit.
+#[derive(Default)]
+pub(super) struct Moved {
+    head: Option<u64>,
+    pub(super) audit: Option<audit::Head>,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(connection: &'a Connection) -> Self {
-        Self { connection }
+        Self { connection, moved: Moved::default() }
+    }
+
+    /// What was moved on so far.
+    pub(super) fn moved(&self) -> &Moved {
+        &self.moved
+    }
+
+    pub(super) fn moved_mut(&mut self) -> &mut Moved {
+        &mut self.moved
+    }
+
+    /// Writes what was moved on. Nothing is to be written after it.
+    pub(super) fn settle(self) -> Result<(), StoreError> {
+        if let Some(head) = self.moved.head {
+            self.run("UPDATE log SET head = ?1 WHERE id = 1", [signed(head)?])?;
+        }
+        match &self.moved.audit {
+            Some(head) => self.write_audit_head(head),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn one<T>(
@@ -73,10 +102,13 @@ impl Read for Tx<'_> {
         let log = log.ok_or_else(|| StoreError::Damaged("the log's row is missing".to_owned()))?;
         let sql = format!("SELECT {ENDED} FROM lineage ORDER BY n");
         let lineage = self.all(&sql, [], recovery::ended)?;
-        Ok(LogInfo { lineage, ..log })
+        Ok(LogInfo { lineage, head: self.moved.head.unwrap_or(log.head), ..log })
     }
 
     fn head(&self) -> Result<u64, StoreError> {
+        if let Some(head) = self.moved.head {
+            return Ok(head);
+        }
         let head = self.one("SELECT head FROM log WHERE id = 1", [], |row| unsigned(row, 0))?;
         head.ok_or_else(|| StoreError::Damaged("the log's row is missing".to_owned()))
     }
@@ -201,13 +233,11 @@ impl Read for Tx<'_> {
 impl Write for Tx<'_> {
     fn append_batch(&mut self, batch: &BatchRow) -> Result<(), StoreError> {
         let position = signed(batch.position)?;
-        let moved =
-            self.run("UPDATE log SET head = ?1 WHERE id = 1 AND head = ?1 - 1", [position])?;
-        if moved != 1 {
-            return Err(StoreError::Damaged(format!(
-                "position {position} does not follow the head"
-            )));
+        if self.head()?.checked_add(1) != Some(batch.position) {
+            let text = format!("position {position} does not follow the head");
+            return Err(StoreError::Damaged(text));
         }
+        self.moved.head = Some(batch.position);
         let sql = "INSERT INTO batch (position, id, replica, member, received_at)
                    VALUES (?1, ?2, ?3, ?4, ?5)";
         self.run(

@@ -23,6 +23,11 @@ impl Told {
         Self(cursors.map(|cursor| began(&cursor)).min().unwrap_or_else(|| began(&hello.cursor)))
     }
 
+    /// A device that was told of everything up to a position.
+    pub(super) const fn at(position: u64) -> Self {
+        Self(position)
+    }
+
     /// Up to where it was told.
     pub(super) const fn up_to(self) -> u64 {
         self.0

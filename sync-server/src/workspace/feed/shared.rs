@@ -11,6 +11,7 @@ use super::Feed;
 use super::erased::Told;
 use crate::session::BuiltPage;
 use crate::store::{Read, StoreError};
+use crate::workspace::Recent;
 
 /// Where devices stand together: what one of them is sent next, all are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +84,39 @@ impl Feed {
         (is_plain && is_near).then_some(Spot { after, head, granted })
     }
 
+    /// Passes over what the latest commits changed, when it is known that none of it is for this device, as
+    /// [`next_page`](Self::next_page) would. The outer nothing: it is not known.
+    pub fn pass_over(
+        &mut self,
+        recent: &Recent,
+        head: u64,
+        flush: bool,
+    ) -> Option<Option<BuiltPage>> {
+        let after = self.spot(head)?.after;
+        let shows = |entity: &str, scopes: &[String]| self.watched.shows_in(entity, scopes);
+        let scopes = self.watched.scopes();
+        if !recent.says_nothing((after, head), &self.replica, scopes, shows) {
+            return None;
+        }
+        let cursor = Cursor::at(head);
+        self.cursors.values_mut().for_each(|at| *at = cursor);
+        self.erased = Told::at(head);
+        let cursors = self.news(head);
+        if cursors.is_empty() || !flush {
+            return Some(None);
+        }
+        self.hear(cursor);
+        let (entries, authors, dropped) = (Vec::new(), Vec::new(), Vec::new());
+        let page = Page { cursors, entries, authors, head, dropped };
+        Some(Some(BuiltPage::new(&page, head)))
+    }
+
+    /// Notes that the device hears where it stands everywhere.
+    fn hear(&mut self, cursor: Cursor) {
+        self.told_all = cursor;
+        self.told.values_mut().for_each(|at| *at = cursor);
+    }
+
     /// Takes what comes next at the spot where the device stands, as [`next_page`](Self::next_page) would
     /// build it. The outer nothing: the device has to be sent a page of its own.
     pub fn take(&mut self, slice: &Slice, flush: bool) -> Option<Option<BuiltPage>> {
@@ -93,8 +127,7 @@ impl Feed {
         if page.entries.is_empty() && !flush {
             return Some(None);
         }
-        self.told_all = cursor;
-        self.told.values_mut().for_each(|at| *at = cursor);
+        self.hear(cursor);
         let new = page.authors.iter().filter(|author| self.authors.insert(author.replica));
         let new = new.cloned().collect();
         Some(Some(BuiltPage::shared(slice.encoded(page, new))))

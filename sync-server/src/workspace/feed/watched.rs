@@ -38,6 +38,17 @@ impl Watched {
         self.by_name.get(name)
     }
 
+    /// The scopes that are watched.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &String> + Clone {
+        self.by_scope.keys()
+    }
+
+    /// Whether any subscription shows a document of an entity that stands in these scopes.
+    pub(super) fn shows_in(&self, entity: &str, scopes: &[String]) -> bool {
+        let names = scopes.iter().filter_map(|scope| self.by_scope.get(scope)).flatten();
+        names.into_iter().any(|name| self.by_name[name].admits(entity))
+    }
+
     /// The subscriptions that show a document.
     pub(super) fn showing(&self, tx: &dyn Read, document: u64) -> Result<Vec<Shown>, StoreError> {
         let mut shown = Vec::new();

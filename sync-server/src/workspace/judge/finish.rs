@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crdt_core::id::{DocumentId, MemberId, RecordId};
+use crdt_core::id::{DocumentId, MemberId, RecordId, ReplicaId};
 use crdt_core::planted::{Bug, planted};
 
 use super::Desk;
 use crate::store::access::Rescope;
 use crate::store::{StoreError, Write};
 use crate::workspace::draft::Draft;
+use crate::workspace::recent::Touched;
 use crate::workspace::rescope::rescope;
 
 /// What a transaction changed beside its documents.
@@ -18,6 +19,8 @@ pub(in crate::workspace) struct Finished {
     pub(in crate::workspace) members: BTreeMap<MemberId, crate::store::access::MemberRow>,
     /// Whether records were queued for their scopes to be found again.
     pub(in crate::workspace) queued: bool,
+    /// The documents that were written; nothing when a record that was there came into other scopes.
+    pub(in crate::workspace) touched: Option<Vec<Touched>>,
 }
 
 /// A document that was written.
@@ -27,6 +30,11 @@ struct Written {
     last: u64,
     /// Its first change, when it is new.
     first: Option<u64>,
+    entity: String,
+    /// Where it stands.
+    scopes: Vec<String>,
+    /// Whose batches changed it.
+    by: BTreeSet<ReplicaId>,
 }
 
 impl Desk<'_> {
@@ -39,7 +47,7 @@ impl Desk<'_> {
         for row in members.values() {
             tx.put_member_row(row)?;
         }
-        let moved = moved(tx, self.routes.accepted())?;
+        let moved = self.routes.moved(tx)?;
         let queued = queue_followers(tx, &moved)?;
         for record in &moved {
             tx.put_route(record, &self.routes.accepted()[record])?;
@@ -47,13 +55,17 @@ impl Desk<'_> {
         let drafts = std::mem::take(&mut self.drafts);
         let mut written: BTreeMap<DocumentId, Written> = BTreeMap::new();
         for (number, last, draft) in drafts.finish(tx)? {
-            tx.touch(number, last)?;
-            let Draft { id, is_new, added, .. } = draft;
+            let scopes = tx.touch(number, last)?;
+            let Draft { id, entity, is_new, added, .. } = draft;
             let first = added.first().map(|added| added.position).filter(|_| is_new);
-            written.insert(id, Written { number, last, first });
+            let by = added.iter().filter_map(|added| self.senders.get(&added.position));
+            let by = by.copied().collect();
+            written.insert(id, Written { number, last, first, entity, scopes, by });
         }
         self.enter(tx, &written, &moved)?;
-        Ok(Finished { members, queued })
+        let stays = moved.iter().all(|record| self.routes.is_new(record));
+        let touched = if stays { Some(touched(tx, written)?) } else { None };
+        Ok(Finished { members, queued, touched })
     }
 
     /// Puts new documents, and every document of a record that moved, into their scopes.
@@ -89,18 +101,19 @@ impl Desk<'_> {
     }
 }
 
-/// The records whose stored route is another one, or that have none.
-fn moved(
+/// What was written, each with the scopes in which it stands now.
+fn touched(
     tx: &dyn Write,
-    accepted: &BTreeMap<RecordId, crdt_core::policy::Route>,
-) -> Result<BTreeSet<RecordId>, StoreError> {
-    let mut moved = BTreeSet::new();
-    for (record, route) in accepted {
-        if tx.route(record)?.as_ref() != Some(route) {
-            moved.insert(*record);
+    written: BTreeMap<DocumentId, Written>,
+) -> Result<Vec<Touched>, StoreError> {
+    let mut all = Vec::with_capacity(written.len());
+    for Written { number, first, entity, mut scopes, by, .. } in written.into_values() {
+        if first.is_some() {
+            scopes = tx.scopes_of(number)?.into_iter().map(|place| place.scope).collect();
         }
+        all.push(Touched { entity, scopes, by });
     }
-    Ok(moved)
+    Ok(all)
 }
 
 /// Queues what follows the records that moved. Followers that are written by this very transaction are not

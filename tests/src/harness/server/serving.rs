@@ -11,7 +11,7 @@ use crdt_core::time::Timestamp;
 use rand::RngCore as _;
 use sync_server::session::{BuiltPage, Effect, Greeted, Input, Renewed, Session};
 use sync_server::store::{self, StoreError};
-use sync_server::workspace::{Feed, HelloError, RelayedBy, Slice, Submitted};
+use sync_server::workspace::{Feed, HelloError, Recent, RelayedBy, Slice, Submitted};
 
 use super::{Act, BOUNDS, Build, CrashPoint, Moment, Seat, Served, SimServer};
 use crate::harness::network::{Packet, Wire};
@@ -96,11 +96,12 @@ impl SimServer {
         let (Some(seat), Some(build)) = (&mut served.seat, served.build.take()) else {
             return Vec::new();
         };
+        let recent = running.workspace.recent();
         let page = store::read(&*running.workspace.store(), |tx| match &build {
-            Build::Page { flush } => next_page(&mut seat.feed, tx, *flush),
+            Build::Page { flush } => next_page(&mut seat.feed, tx, &recent, *flush),
             Build::Whole(documents) => {
                 seat.feed.want(documents);
-                next_page(&mut seat.feed, tx, false)
+                next_page(&mut seat.feed, tx, &recent, false)
             }
         });
         let input = match page {
@@ -447,11 +448,17 @@ fn storage_failed() -> Goodbye {
 fn next_page(
     feed: &mut Feed,
     tx: &dyn store::Read,
+    recent: &Recent,
     flush: bool,
 ) -> Result<Option<BuiltPage>, StoreError> {
     let mut alone = feed.clone();
     let page = alone.next_page(tx, flush)?;
     let page = page.map(|page| BuiltPage::new(&page, alone.erased_up_to()));
+    let mut passing = feed.clone();
+    if let Some(passed) = passing.pass_over(recent, tx.head()?, flush) {
+        assert_eq!(passed, page, "what is passed over says nothing to this device");
+        assert_eq!(passing, alone, "passing over leaves a device where reading would");
+    }
     if feed.spot(tx.head()?).is_some() {
         let slice = Slice::read(feed, tx)?;
         if let Some(shared) = feed.take(&slice, flush) {
