@@ -29,8 +29,8 @@ use aside::Aside;
 pub(crate) use mark::Mark;
 
 pub use handle::{AdminWork, Event, Handle, Seat};
-pub use pages::{Built, Pages};
 use pages::CatchingUp;
+pub use pages::{Built, Pages};
 
 /// Commands that wait for a workspace; a connection waits when it is full.
 const INBOX: usize = 1_024;

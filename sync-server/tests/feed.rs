@@ -7,6 +7,7 @@ mod feed {
     mod folding;
     mod following;
     mod losing;
+    mod passing;
     mod schedules;
     mod shared;
     mod territories;

@@ -9,6 +9,7 @@ use crdt_core::protocol::{Batch, Goodbye, Outcome, Page, PeerLimits, Receipt, Re
 use crdt_core::record::Cells;
 use crdt_core::schema::Schema;
 use crdt_core::time::Timestamp;
+use sync_server::session::BuiltPage;
 use sync_server::store::sqlite::{SqliteOptions, SqliteStore};
 use sync_server::store::{self, Store, StoreError};
 use sync_server::workspace::{
@@ -210,7 +211,14 @@ impl World {
     }
 
     pub fn next_page(&self, feed: &mut Feed, flush: bool) -> Option<Page> {
-        store::read(&*self.store, |tx| feed.next_page(tx, flush)).unwrap()
+        let mut passing = feed.clone();
+        let passed = passing.pass_over(&self.workspace.recent(), self.head(), flush);
+        let page = store::read(&*self.store, |tx| feed.next_page(tx, flush)).unwrap();
+        if let Some(passed) = passed {
+            let read = page.as_ref().map(|page| BuiltPage::new(page, feed.erased_up_to()));
+            assert_eq!((passed, &passing), (read, &*feed), "passed over what is to be read");
+        }
+        page
     }
 
     /// Feeds a device until it has everything; gives the number of pages.

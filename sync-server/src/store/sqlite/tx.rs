@@ -6,9 +6,9 @@ use super::super::{
     BatchRow, ChangeRow, DocumentRow, Foldable, LogInfo, Read, ReplicaRow, StoreError, Write,
 };
 use super::fault;
-use crate::audit;
 use super::recovery::{self, ENDED};
 use super::rows::{self, signed, unsigned};
+use crate::audit;
 use crdt_core::id::{BatchId, DocumentId, MemberId, ReplicaId};
 use crdt_core::protocol::Receipt;
 use crdt_core::record::OpId;
