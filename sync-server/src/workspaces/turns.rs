@@ -200,12 +200,12 @@ mod tests {
         let mut turns = Turns::default();
         let (mut numbers, mut seen) = ([0; 4], [0; 4]);
         for round in 0..200_usize {
-            for n in 0..4 {
-                for _ in 0..(round * (n + 3)) % 5 {
-                    turns.put(batch(n as u8, numbers[n], 1 + n * 9));
-                    numbers[n] += 1;
+            for (n, number) in (0..).zip(&mut numbers) {
+                for _ in 0..(round * (usize::from(n) + 3)) % 5 {
+                    turns.put(batch(n, *number, 1 + usize::from(n) * 9));
+                    *number += 1;
                 }
-                turns.put_stored(replica(n as u8), numbers[n]);
+                turns.put_stored(replica(n), *number);
             }
             for (n, number) in names(&turns.take()) {
                 assert_eq!(number, seen[n as usize]);
