@@ -21,7 +21,7 @@
 //! | table | holds |
 //! | --- | --- |
 //! | `document` | a section of a record: `record`, `section`, `entity`, the server's `number` |
-//! | `change` | its changes: `document`, the outbox number `batch`, `state` (0 unanswered, 1 accepted, 2 folded) |
+//! | `change` | its changes: `document`, the outbox number `batch`, `state` (0 unanswered, 1 accepted, 2 folded), `bytes` (empty where the document's cells tell it all) |
 //! | `outbox` | batches in order: `number`, `batch`, `state` (0 unanswered, 1 accepted), `created_at`, `bytes`, `position`; `hold` (0 none, 1 refused, 2 builds on a refused one, 3 accepted in another form): why it is not sent at present |
 //! | `conflict` | `record`, `entity`, `section`, `field`, `open`, `contenders` (JSON: value, actor, member, time) |
 //! | `dispute` | refused batches: `batch`, `kind`, `policy_version`, `records`, `reasons`, `tried` (JSON) |

@@ -41,6 +41,12 @@ fn hex(bytes: &[u8]) -> String {
     bytes.chunks(32).map(|chunk| line(chunk) + "\n").collect()
 }
 
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: String = hex.split_whitespace().collect();
+    let pairs = (0..digits.len()).step_by(2).map(|at| &digits[at..at + 2]);
+    pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
+}
+
 fn assert_message(name: &str, message: Message) {
     let frame = encode_frame(&message);
     assert_golden(name, &frame);
@@ -203,8 +209,9 @@ fn changes_and_cells_are_stored_as_they_always_were() {
     let (second, again) = edit(&mut cells);
     assert_golden("change-edit", &again.bytes);
     assert_golden("change-edit-hash", &again.hash.0);
-    assert_golden("cells", &cells.to_stored());
+    assert_golden("cells-dense", &cells.to_stored());
     assert_eq!(Cells::from_stored(&cells.to_stored()), Ok(cells.clone()));
+    assert_eq!(Cells::from_stored(&bytes(&golden("cells"))), Ok(cells.clone()), "the first form");
     assert_eq!(Change::from_stored(&encoded.bytes, &encoded.hash, &cells), Ok(first));
     assert_eq!(Change::from_stored(&again.bytes, &again.hash, &cells), Ok(second));
 }

@@ -43,7 +43,7 @@ impl Client {
             }
             let now = now.plus_millis(session.state.meta.offset());
             more |= outbox::prune(session, now, IDLE_STEP)? == IDLE_STEP;
-            more |= fold::fold(session, IDLE_STEP)? == IDLE_STEP;
+            more |= fold::fold(session, IDLE_STEP)?;
             Ok(more)
         })
     }

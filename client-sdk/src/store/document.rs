@@ -14,7 +14,7 @@ use super::projection::{self, Shown};
 use super::{Session, State};
 use crate::error::StoreError;
 
-pub(crate) use change::{ACCEPTED, Fresh, KEPT, NewSnapshot, PENDING, StoredChange};
+pub(crate) use change::{ACCEPTED, Form, Fresh, KEPT, NewSnapshot, PENDING, StoredChange};
 
 /// A record as this device holds it.
 #[derive(Debug, Clone)]
@@ -48,6 +48,10 @@ pub(crate) struct Held {
     pub(crate) promoted: Vec<i64>,
     /// A snapshot to be stored in place of the old one and of the accepted changes after it.
     pub(crate) snapshot: Option<NewSnapshot>,
+    /// What undo is to need of its record from now on.
+    pub(crate) undo: Option<String>,
+    /// Whether the bytes of a change of it may be left out, since the stored cells tell them.
+    told: bool,
     /// Whether its row differs from what is stored.
     pub(crate) dirty: bool,
 }
@@ -166,6 +170,8 @@ impl Held {
             fresh: Vec::new(),
             promoted: Vec::new(),
             snapshot: None,
+            undo: None,
+            told: row.get_ref(7)?.as_i64().is_ok_and(|tail| tail == 0),
             dirty: false,
         })
     }
@@ -193,33 +199,41 @@ impl Held {
         if !self.dirty {
             return Ok(());
         }
+        if let Some(row) = self.row.filter(|_| self.told) {
+            self.tail += change::put_bytes(connection, row)?;
+            self.told = false;
+        }
+        let told = self.tells_all();
         let grown: usize = self.fresh.iter().map(|fresh| fresh.encoded.bytes.len()).sum();
-        self.tail = if self.snapshot.is_some() { 0 } else { self.tail } + grown as u64;
+        self.tail = if self.snapshot.is_some() { 0 } else { self.tail };
+        self.tail += if told { 0 } else { grown as u64 };
         let cells = self.cells.to_stored();
         let base = self.base.as_ref().map(Cells::to_stored);
         let number = self.number.map(u64::cast_signed);
         let (tail, seen) = (self.tail.cast_signed(), self.seen.cast_signed());
+        let undo = self.undo.take();
         let row = if let Some(row) = self.row {
             let sql =
                 "UPDATE document SET number = ?2, cells = ?3, base = ?4, gone = ?5, tail = ?6,
-                                           seen = ?7
+                                           seen = ?7, undo = coalesce(?8, undo)
                        WHERE id = ?1";
-            let values = (row, number, cells, base, self.gone, tail, seen);
+            let values = (row, number, cells, base, self.gone, tail, seen, undo);
             connection.prepare_cached(sql)?.execute(values)?;
             row
         } else {
             let sql = "INSERT INTO document
-                           (record, section, entity, number, cells, base, gone, tail, seen)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+                           (record, section, entity, number, cells, base, gone, tail, seen, undo)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
             let name = section.as_str();
             let values =
-                (record.as_bytes(), name, entity, number, cells, base, self.gone, tail, seen);
+                (record.as_bytes(), name, entity, number, cells, base, self.gone, tail, seen, undo);
             connection.prepare_cached(sql)?.execute(values)?;
             connection.last_insert_rowid()
         };
-        self.row = Some(row);
+        (self.row, self.told) = (Some(row), told);
+        let form = if told { Form::Told } else { Form::Whole };
         for fresh in self.fresh.drain(..) {
-            fresh.save(connection, row, batch)?;
+            fresh.save(connection, row, batch, form)?;
         }
         for change in self.promoted.drain(..) {
             let sql = "UPDATE change SET state = 1 WHERE id = ?1";
@@ -232,6 +246,14 @@ impl Held {
         Ok(())
     }
 
+    /// Whether it is about to be stored for the first time, with one change that the server has and that its
+    /// cells tell.
+    fn tells_all(&self) -> bool {
+        let [fresh] = self.fresh.as_slice() else { return false };
+        let is_new = self.row.is_none() && self.base.is_none() && self.snapshot.is_none();
+        is_new && fresh.accepted && self.cells.only_change().as_ref() == Some(&fresh.change)
+    }
+
     /// Whether changes of it are stored that the server has not answered.
     pub(crate) fn has_pending(&self, connection: &Connection) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM change WHERE document = ?1 AND state = 0)";
@@ -240,14 +262,15 @@ impl Held {
 
     /// Its change rows in the order in which they were stored.
     pub(crate) fn changes(&self, connection: &Connection) -> Result<Vec<StoredChange>, StoreError> {
-        let Some(row) = self.row else { return Ok(Vec::new()) };
+        let Some(document) = self.row else { return Ok(Vec::new()) };
         let sql = "SELECT id, state, hash, bytes FROM change WHERE document = ?1 ORDER BY id";
         let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query([row])?;
+        let mut rows = statement.query([document])?;
         let mut changes = Vec::new();
         while let Some(row) = rows.next()? {
             changes.push(StoredChange::from_row(row)?);
         }
+        change::fill_in(connection, document, &mut changes)?;
         Ok(changes)
     }
 

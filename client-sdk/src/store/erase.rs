@@ -21,7 +21,7 @@ pub(crate) fn named(session: &Session<'_>, page: &Page) -> Result<BTreeSet<Recor
     if marks.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let sql = "SELECT record FROM document UNION SELECT record FROM _undo";
+    let sql = "SELECT DISTINCT record FROM document";
     let mut statement = session.tx.prepare_cached(sql)?;
     let mut rows = statement.query([])?;
     let mut known: BTreeMap<RecordMark, RecordId> =

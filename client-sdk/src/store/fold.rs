@@ -19,17 +19,22 @@ pub struct VerifyReport {
     pub differing: Vec<DocumentId>,
 }
 
-/// Folds the documents with the longest tails: at most `limit`. Gives how many.
-pub(crate) fn fold(session: &mut Session<'_>, limit: usize) -> Result<usize, StoreError> {
-    let sql = "SELECT d.id FROM document d LEFT JOIN _snapshot s ON s.document = d.id
-               WHERE d.tail > 16384 AND d.tail > coalesce(length(s.bytes), 0)
+/// Folds documents with long tails: at most `limit`, and fewer when their histories are long, since edits wait
+/// meanwhile. Gives whether more may be left.
+pub(crate) fn fold(session: &mut Session<'_>, limit: usize) -> Result<bool, StoreError> {
+    let sql = "SELECT d.id, d.tail + coalesce(length(s.bytes), 0) FROM document d LEFT JOIN _snapshot s ON s.document = d.id
+               WHERE d.tail > 16384 AND d.tail * 4 > coalesce(length(s.bytes), 0)
                ORDER BY d.id LIMIT ?1";
     let mut statement = session.tx.prepare_cached(sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map([limit], |row| row.get(0))?;
-    let rows: Vec<i64> = rows.collect::<Result<_, _>>()?;
+    let rows = statement.query_map([limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows: Vec<(i64, i64)> = rows.collect::<Result<_, _>>()?;
     drop(statement);
-    for row in &rows {
+    let mut bytes = 0;
+    for (row, size) in &rows {
+        if bytes > BYTES_AT_ONCE {
+            return Ok(true);
+        }
         let Some((id, section)) = identity(&session.tx, *row)? else { continue };
         let Some(mut record) = HeldRecord::read(&session.tx, &session.state, id)? else { continue };
         let Some(held) = record.documents.get_mut(&section) else { continue };
@@ -44,9 +49,13 @@ pub(crate) fn fold(session: &mut Session<'_>, limit: usize) -> Result<usize, Sto
         held.snapshot = Some(NewSnapshot { heads: document.heads(), bytes: document.save()? });
         held.dirty = true;
         record.save(session, None)?;
+        bytes += size;
     }
-    Ok(rows.len())
+    Ok(i64::try_from(rows.len()).is_ok_and(|found| found == limit))
 }
+
+/// Histories that are folded in one transaction, bytes: some hundredths of a second.
+const BYTES_AT_ONCE: i64 = 128 * 1024;
 
 /// Compares the cells of every document with its history.
 pub(crate) fn verify(connection: &Connection) -> Result<VerifyReport, StoreError> {

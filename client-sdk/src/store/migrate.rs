@@ -9,7 +9,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::StoreError;
 
 /// The formats in order; a file's `user_version` says how many it has been through.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// The newest format that this SDK writes.
 pub(crate) const NEWEST: u32 = MIGRATIONS.len() as u32;

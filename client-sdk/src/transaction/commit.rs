@@ -32,7 +32,7 @@ impl Transaction<'_, '_> {
             if let Some(edit) = entity
                 .and_then(|entity| crate::undo::edit(entity, touched.before.as_ref(), &touched.now))
             {
-                undo::store(&self.session.tx, *id, &edit)?;
+                undo::note(&mut touched.now, &edit)?;
             }
             touched.now.save(self.session, Some(number))?;
         }

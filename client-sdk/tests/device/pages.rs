@@ -232,3 +232,47 @@ fn folding_changes_nothing_that_anybody_sees() {
     assert!(bob.client.apply_page(&page).unwrap().fetch.is_empty());
     assert_eq!(bob.client.get(id).unwrap().unwrap().text("name"), Some("After"));
 }
+
+/// The bytes of every change that a device stores, in order.
+fn change_bytes(device: &Device) -> Vec<String> {
+    let sql = "SELECT hex(bytes) FROM change ORDER BY id";
+    let rows = device.client.query(sql, &[], Paging::first(9)).unwrap().rows;
+    rows.iter().map(|row| row[0].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_creation_that_its_cells_tell_is_stored_once_until_something_else_is_written() {
+    let _alone = LOADS.lock().unwrap();
+    type Write = fn(&Device, &Device, &mut Relay, RecordId);
+    let writes: [(&str, Write); 4] = [
+        ("an edit over it", |_, bob, _, id| {
+            bob.client.update(id, Edits::new().set("name", "Other")).unwrap();
+        }),
+        ("an edit beside it", |_, bob, _, id| {
+            bob.client.update(id, Edits::new().set("country", "NO")).unwrap();
+        }),
+        ("prose", |_, bob, _, id| {
+            bob.client.update(id, Edits::new().set_text("notes", "Met.")).unwrap();
+        }),
+        ("an edit that comes", |ada, bob, relay, id| {
+            ada.client.update(id, Edits::new().set("name", "Other")).unwrap();
+            relay.accept_all(ada);
+            relay.give_all(bob);
+        }),
+    ];
+    for (what, write) in writes {
+        let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+        let mut relay = Relay::default();
+        let edits = Edits::new().set("name", "Acme").set("employees", 12).add("tags", "vip");
+        let id = ada.client.create("account", edits).unwrap();
+        let [written] = &change_bytes(&ada)[..] else { panic!("one change") };
+        relay.accept_all(&ada);
+        relay.give_all(&bob);
+        assert_eq!(change_bytes(&bob), [""], "{what}");
+        assert!(bob.client.verify().unwrap().differing.is_empty(), "{what}");
+
+        write(&ada, &bob, &mut relay, id);
+        assert_eq!(change_bytes(&bob)[0], *written, "{what}");
+        assert!(bob.client.verify().unwrap().differing.is_empty(), "{what}");
+    }
+}

@@ -1,8 +1,10 @@
 //! Cells: the live operations of a document by key. What it says now, without its history.
 
 mod codec;
+mod origin;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::id::{ActorId, ChangeHash};
 use crate::planted::{Bug, planted};
@@ -18,7 +20,8 @@ pub struct Cells {
     pub(super) heads: Vec<ChangeHash>,
     pub(super) actors: BTreeMap<ActorId, Written>,
     pub(super) last: Option<LastEdit>,
-    pub(super) keys: BTreeMap<String, Vec<LiveOp>>,
+    /// Shared by copies until one of them is written to: an edit keeps several of what was before it.
+    pub(super) keys: Arc<BTreeMap<String, Vec<LiveOp>>>,
 }
 
 /// How far an actor has written in a document.
@@ -183,30 +186,32 @@ impl Cells {
 
     /// Notes what a field's text says, as its document gave it.
     pub fn set_text(&mut self, field: &str, contents: String) {
-        let mut live = self.keys.get_mut(field).into_iter().flatten();
+        let mut live = Arc::make_mut(&mut self.keys).get_mut(field).into_iter().flatten();
         if let Some(op) = live.rfind(|op| matches!(op.value, Live::Text(_))) {
             op.value = Live::Text(contents);
         }
     }
 
     fn write(&mut self, key: &str, preds: &[OpId], op: LiveOp) {
-        let live = self.keys.entry(key.to_owned()).or_default();
+        let keys = Arc::make_mut(&mut self.keys);
+        let live = keys.entry(key.to_owned()).or_default();
         live.retain(|old| !preds.contains(&old.id) || planted(Bug::OverwrittenKept));
         let place = live.partition_point(|old| old.id < op.id);
         live.insert(place, op);
     }
 
     fn remove(&mut self, key: &str, preds: &[OpId]) {
-        if let Some(live) = self.keys.get_mut(key) {
+        let keys = Arc::make_mut(&mut self.keys);
+        if let Some(live) = keys.get_mut(key) {
             live.retain(|old| !preds.contains(&old.id) && !planted(Bug::RemoveBeatsAdd));
             if live.is_empty() {
-                self.keys.remove(key);
+                keys.remove(key);
             }
         }
     }
 
     fn increment(&mut self, key: &str, preds: &[OpId], by: i64) {
-        for op in self.keys.get_mut(key).into_iter().flatten() {
+        for op in Arc::make_mut(&mut self.keys).get_mut(key).into_iter().flatten() {
             if let (true, Live::Scalar(Scalar::Counter(total))) =
                 (preds.contains(&op.id), &mut op.value)
             {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use automerge::ReadDoc;
@@ -215,13 +216,14 @@ impl Document {
             }
         }
         let by_actor = times_by_actor(times);
+        let keys = Arc::make_mut(&mut cells.keys);
         for key in self.inner.keys(automerge::ROOT) {
             let mut live = Vec::new();
             for (value, id) in self.inner.get_all(automerge::ROOT, key.as_str()).map_err(fault)? {
                 live.push(self.live_op(&key, &value, &id, &by_actor)?);
             }
             live.sort_by_key(|op: &LiveOp| op.id);
-            cells.keys.insert(key, live);
+            keys.insert(key, live);
         }
         Ok(cells)
     }

@@ -42,6 +42,14 @@ pub fn remove(path: &Path) {
     }
 }
 
+/// The size of a database's log, bytes.
+#[must_use]
+pub fn log_bytes(path: &Path) -> f64 {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    std::fs::metadata(PathBuf::from(name)).map_or(0.0, |log| log.len() as f64)
+}
+
 /// Opens a database with the settings that devices use.
 ///
 /// # Errors

@@ -3,10 +3,11 @@
 use crdt_core::id::ChangeHash;
 use crdt_core::record::{Cells, Change, EncodedChange, SeedKind, seed};
 use crdt_core::schema::{Entity, FieldKind};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::error::StoreError;
 use crate::store::fixed;
+use crate::store::outbox::cells_of;
 
 /// A snapshot to be stored.
 #[derive(Debug, Clone)]
@@ -21,6 +22,15 @@ pub(crate) struct Fresh {
     pub(crate) change: Change,
     pub(crate) encoded: EncodedChange,
     pub(crate) accepted: bool,
+}
+
+/// How a change is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// With its bytes.
+    Whole,
+    /// Without them: the cells of its document tell it.
+    Told,
 }
 
 /// A change row.
@@ -59,7 +69,9 @@ impl Fresh {
         connection: &Connection,
         document: i64,
         batch: Option<i64>,
+        form: Form,
     ) -> Result<(), StoreError> {
+        let bytes = if form == Form::Told { &[][..] } else { &self.encoded.bytes };
         let sql = "INSERT INTO change (document, batch, state, hash, actor, seq, max_op, bytes)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         let (batch, state) = if self.accepted { (None, ACCEPTED) } else { (batch, PENDING) };
@@ -71,7 +83,7 @@ impl Fresh {
             &self.change.actor.0,
             self.change.seq.cast_signed(),
             self.change.max_op().cast_signed(),
-            &self.encoded.bytes,
+            bytes,
         ))?;
         Ok(())
     }
@@ -100,6 +112,46 @@ impl StoredChange {
             Err(_) => Ok(Change::from_stored(&self.bytes, &self.hash, &seeded_texts(entity))?),
         }
     }
+}
+
+/// The bytes of a document's only change, from its stored cells; nothing when they do not tell it: the row is
+/// damaged then, which shows when it is read.
+fn told(
+    connection: &Connection,
+    document: i64,
+    hash: &ChangeHash,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let cells = match cells_of(connection, document) {
+        Err(StoreError::Cells(_)) => return Ok(None),
+        cells => cells?,
+    };
+    let encoded = cells.only_change().map(|change| change.encode());
+    Ok(encoded.filter(|encoded| encoded.hash == *hash).map(|encoded| encoded.bytes))
+}
+
+/// Gives changes their bytes that were stored without them.
+pub(super) fn fill_in(
+    connection: &Connection,
+    document: i64,
+    changes: &mut [StoredChange],
+) -> Result<(), StoreError> {
+    for change in changes.iter_mut().filter(|change| change.bytes.is_empty()) {
+        change.bytes = told(connection, document, &change.hash)?.unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Stores the bytes that were left out, before the cells say something else; gives how many.
+pub(super) fn put_bytes(connection: &Connection, document: i64) -> Result<u64, StoreError> {
+    let sql = "SELECT id, state, hash, bytes FROM change
+               WHERE document = ?1 AND state = ?2 AND bytes = x''";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_row((document, ACCEPTED), |row| Ok(StoredChange::from_row(row)));
+    let Some(change) = found.optional()?.transpose()? else { return Ok(0) };
+    let Some(bytes) = told(connection, document, &change.hash)? else { return Ok(0) };
+    let sql = "UPDATE change SET bytes = ?2 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute((change.row, &bytes))?;
+    Ok(bytes.len() as u64)
 }
 
 /// Cells in which every text field of the entity is seeded: they know each text object.

@@ -16,7 +16,7 @@ use crdt_core::schema::Entity;
 use super::{Misfit, whole};
 use crate::dispute::{DisputeKind, DisputeReason};
 use crate::error::StoreError;
-use crate::store::document::{Fresh, Held, NewSnapshot, PENDING, Wanted, identity};
+use crate::store::document::{Form, Fresh, Held, NewSnapshot, PENDING, Wanted, identity};
 use crate::store::rebase::DEPENDS_ON_REFUSED;
 use crate::store::withheld::{self, Verdict};
 use crate::store::{Session, dispute, outbox, relay, undo};
@@ -151,7 +151,7 @@ fn store(
     for again in rewritten.changes {
         let batch = batches[again.place];
         let fresh = Fresh { change: again.change, encoded: again.encoded, accepted: false };
-        fresh.save(&session.tx, document, batch)?;
+        fresh.save(&session.tx, document, batch, Form::Whole)?;
     }
     withheld::release_stranded(&session.tx, document)?;
     if let Some((record, _)) = identity(&session.tx, document)? {

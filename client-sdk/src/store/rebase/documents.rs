@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::{Fall, texts_of};
 use crate::error::StoreError;
-use crate::store::document::{Fresh, Held, HeldRecord, PENDING, StoredChange, Wanted};
+use crate::store::document::{Form, Fresh, Held, HeldRecord, PENDING, StoredChange, Wanted};
 
 /// Everything that was written again.
 #[derive(Default)]
@@ -149,7 +149,12 @@ impl Rewriting {
         let Some(written) = self.documents.get(&document) else { return Ok(()) };
         for (_, again) in written.changes.iter().filter(|(of, _)| *of == batch) {
             let (change, encoded) = (again.change.clone(), again.encoded.clone());
-            Fresh { change, encoded, accepted: false }.save(connection, document, Some(batch))?;
+            Fresh { change, encoded, accepted: false }.save(
+                connection,
+                document,
+                Some(batch),
+                Form::Whole,
+            )?;
         }
         Ok(())
     }

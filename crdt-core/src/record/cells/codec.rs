@@ -1,6 +1,12 @@
-//! How cells are stored beside a document: a protobuf message, so that a newer version may add to it.
+//! How cells are stored beside a document: counted values one after the other, keys by number where they have
+//! one, and who wrote an operation and when only where that differs from the one before. The first byte tells it from the first form, which is
+//! read as well.
 
-use prost::{Message, encoding};
+mod first;
+mod names;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::id::{ActorId, ChangeHash};
 use crate::time::Timestamp;
@@ -13,103 +19,49 @@ use crate::record::{OpId, Scalar};
 #[error("stored cells cannot be read: {0}")]
 pub struct StoredCellsError(String);
 
-#[derive(Clone, PartialEq, Message)]
-struct CellsRow {
-    /// 16 bytes each; everything else names actors by their place here.
-    #[prost(bytes = "vec", tag = "1")]
-    actors: Vec<u8>,
-    #[prost(uint64, repeated, tag = "2")]
-    seqs: Vec<u64>,
-    #[prost(uint64, repeated, tag = "3")]
-    max_ops: Vec<u64>,
-    /// 32 bytes each.
-    #[prost(bytes = "vec", tag = "4")]
-    heads: Vec<u8>,
-    #[prost(message, optional, tag = "5")]
-    last: Option<LiveRow>,
-    #[prost(message, repeated, tag = "6")]
-    keys: Vec<KeyRow>,
-}
+/// The first byte. No message of the first form begins so.
+const DENSE: u8 = 2;
 
-#[derive(Clone, PartialEq, Message)]
-struct KeyRow {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(message, repeated, tag = "2")]
-    live: Vec<LiveRow>,
-}
+/// Bits of an operation's first byte: the author and the time of the operation before it. The others are its
+/// kind.
+const SAME_ACTOR: u8 = 0x10;
+const SAME_TIME: u8 = 0x20;
 
-#[derive(Clone, PartialEq, Message)]
-struct LiveRow {
-    #[prost(uint64, tag = "1")]
-    counter: u64,
-    #[prost(uint32, tag = "2")]
-    actor: u32,
-    #[prost(sint64, tag = "3")]
-    time: i64,
-    #[prost(oneof = "ValueRow", tags = "4, 5, 6, 7, 8, 9, 10, 11")]
-    value: Option<ValueRow>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum ValueRow {
-    #[prost(bool, tag = "4")]
-    Bool(bool),
-    #[prost(sint64, tag = "5")]
-    Int(i64),
-    #[prost(double, tag = "6")]
-    Float(f64),
-    #[prost(string, tag = "7")]
-    Str(String),
-    #[prost(sint64, tag = "8")]
-    Timestamp(i64),
-    #[prost(bytes, tag = "9")]
-    Bytes(Vec<u8>),
-    #[prost(sint64, tag = "10")]
-    Counter(i64),
-    #[prost(string, tag = "11")]
-    Text(String),
-}
+/// Bits of a key's number: what follows it; that it has one live operation.
+const SPELLED: u64 = 2;
+const ALONE: u64 = 1;
 
 impl Cells {
     /// The bytes to store.
     #[must_use]
     pub fn to_stored(&self) -> Vec<u8> {
+        if *self == Self::default() {
+            return Vec::new();
+        }
         let actors: Vec<ActorId> = self.actors.keys().copied().collect();
-        let place = |actor: &ActorId| {
-            let found =
-                actors.binary_search(actor).expect("every live operation's actor has written");
-            u32::try_from(found).expect("documents hold at most DOCUMENT_ACTORS_MAX actors")
-        };
-        let written = self.actors.values();
-        let mut bytes = Vec::with_capacity(64 + 48 * self.keys.len());
-        let (mut key_row, mut live_row) = (Vec::new(), Vec::new());
-        let joined: Vec<u8> = actors.iter().flat_map(|actor| actor.0).collect();
-        put_bytes(1, &joined, &mut bytes);
-        let seqs: Vec<u64> = written.clone().map(|written| written.seq).collect();
-        encoding::uint64::encode_packed(2, &seqs, &mut bytes);
-        let max_ops: Vec<u64> = written.map(|written| written.max_op).collect();
-        encoding::uint64::encode_packed(3, &max_ops, &mut bytes);
-        let heads: Vec<u8> = self.heads.iter().flat_map(|head| head.0).collect();
-        put_bytes(4, &heads, &mut bytes);
+        let mut out = Writer { bytes: Vec::with_capacity(96 + 24 * self.keys.len()), actors };
+        out.bytes.push(DENSE);
+        out.number(self.actors.len() as u64);
+        for (actor, written) in &self.actors {
+            out.bytes.extend_from_slice(&actor.0);
+            out.number(written.seq);
+            out.number(written.max_op);
+        }
+        out.number(self.heads.len() as u64);
+        self.heads.iter().for_each(|head| out.bytes.extend_from_slice(&head.0));
+        out.number(u64::from(self.last.is_some()));
         if let Some(last) = self.last {
-            put_live(last.op.counter, place(&last.op.actor), last.time, None, &mut live_row);
-            put_message(5, &live_row, &mut bytes);
+            out.signed(last.time.as_millis());
+            out.number(last.op.counter);
+            out.place(&last.op.actor);
         }
-        for (key, live) in &self.keys {
-            key_row.clear();
-            if !key.is_empty() {
-                encoding::string::encode(1, key, &mut key_row);
-            }
-            for op in live {
-                live_row.clear();
-                let actor = place(&op.id.actor);
-                put_live(op.id.counter, actor, op.time, Some(&op.value), &mut live_row);
-                put_message(2, &live_row, &mut key_row);
-            }
-            put_message(6, &key_row, &mut bytes);
+        out.number(self.keys.len() as u64);
+        let mut before = Before::from(self.last);
+        for (key, live) in self.keys.iter() {
+            out.key(key, live.len());
+            live.iter().for_each(|op| out.live(op, &mut before));
         }
-        bytes
+        out.bytes
     }
 
     /// Reads what [`Cells::to_stored`] wrote.
@@ -117,152 +69,249 @@ impl Cells {
     /// # Errors
     /// When the bytes are damaged.
     pub fn from_stored(bytes: &[u8]) -> Result<Self, StoredCellsError> {
-        let row = CellsRow::decode(bytes).map_err(|e| StoredCellsError(e.to_string()))?;
-        Self::from_row(row)
-            .ok_or_else(|| StoredCellsError("its parts do not fit together".to_owned()))
+        match bytes.split_first() {
+            None => Ok(Self::default()),
+            Some((&DENSE, rest)) => read(&mut Reader { rest })
+                .ok_or_else(|| StoredCellsError("its parts do not fit together".to_owned())),
+            Some(_) => first::read(bytes),
+        }
+    }
+}
+
+struct Writer {
+    bytes: Vec<u8>,
+    actors: Vec<ActorId>,
+}
+
+impl Writer {
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.bytes.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.bytes.push(number as u8);
     }
 
-    fn from_row(row: CellsRow) -> Option<Self> {
-        let actors = chunks::<16>(&row.actors)?.map(ActorId).collect::<Vec<_>>();
-        if actors.len() != row.seqs.len() || actors.len() != row.max_ops.len() {
+    fn signed(&mut self, number: i64) {
+        self.number((number.cast_unsigned() << 1) ^ (number >> 63).cast_unsigned());
+    }
+
+    fn counted(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn place(&mut self, actor: &ActorId) {
+        let found = self.actors.binary_search(actor);
+        self.number(found.expect("every live operation's actor has written") as u64);
+    }
+
+    fn key(&mut self, key: &str, live: usize) {
+        let (number, rest) = names::shorten(key);
+        let spelled = if rest.is_empty() { 0 } else { SPELLED };
+        let alone = if live == 1 { ALONE } else { 0 };
+        self.number(number << 2 | spelled | alone);
+        if !rest.is_empty() {
+            self.counted(rest.as_bytes());
+        }
+        if live != 1 {
+            self.number(live as u64);
+        }
+    }
+
+    fn live(&mut self, op: &LiveOp, before: &mut Before) {
+        let same_actor = before.actor == Some(op.id.actor);
+        let same_time = before.time == op.time;
+        let same = if same_actor { SAME_ACTOR } else { 0 } | if same_time { SAME_TIME } else { 0 };
+        self.bytes.push(kind(&op.value) | same);
+        self.number(op.id.counter);
+        if !same_actor {
+            self.place(&op.id.actor);
+        }
+        if !same_time {
+            self.signed(since(op.time, before.time));
+        }
+        *before = Before { actor: Some(op.id.actor), time: op.time };
+        match &op.value {
+            Live::Text(text) | Live::Scalar(Scalar::Str(text)) => self.counted(text.as_bytes()),
+            Live::Scalar(Scalar::Bytes(bytes)) => self.counted(bytes),
+            Live::Scalar(Scalar::Int(number) | Scalar::Counter(number)) => self.signed(*number),
+            Live::Scalar(Scalar::Timestamp(time)) => self.signed(since(*time, op.time)),
+            Live::Scalar(Scalar::Float(number)) => {
+                self.bytes.extend_from_slice(&number.to_le_bytes());
+            }
+            Live::Scalar(Scalar::Null | Scalar::Bool(_)) => {}
+        }
+    }
+}
+
+const fn kind(value: &Live) -> u8 {
+    match value {
+        Live::Scalar(Scalar::Null) => 0,
+        Live::Scalar(Scalar::Bool(false)) => 1,
+        Live::Scalar(Scalar::Bool(true)) => 2,
+        Live::Scalar(Scalar::Int(_)) => 3,
+        Live::Scalar(Scalar::Float(_)) => 4,
+        Live::Scalar(Scalar::Str(_)) => 5,
+        Live::Scalar(Scalar::Timestamp(_)) => 6,
+        Live::Scalar(Scalar::Bytes(_)) => 7,
+        Live::Scalar(Scalar::Counter(_)) => 8,
+        Live::Text(_) => 9,
+    }
+}
+
+/// Who wrote the operation before, and when; before the first one stands the last edit.
+struct Before {
+    actor: Option<ActorId>,
+    time: Timestamp,
+}
+
+impl From<Option<LastEdit>> for Before {
+    fn from(last: Option<LastEdit>) -> Self {
+        let time = last.map_or(Timestamp::from_millis(0), |last| last.time);
+        Self { actor: last.map(|last| last.op.actor), time }
+    }
+}
+
+/// A time as what lies between it and another.
+const fn since(time: Timestamp, before: Timestamp) -> i64 {
+    time.as_millis().wrapping_sub(before.as_millis())
+}
+
+/// The time that lies so far behind another.
+const fn after(before: Timestamp, since: i64) -> Timestamp {
+    Timestamp::from_millis(before.as_millis().wrapping_add(since))
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let part = u64::from(byte & 0x7f);
+            number |= part << shift;
+            if byte & 0x80 == 0 {
+                // The tenth byte holds the last bit.
+                return (shift < 63 || part <= 1).then_some(number);
+            }
+        }
+        None
+    }
+
+    fn signed(&mut self) -> Option<i64> {
+        let number = self.number()?;
+        Some((number >> 1).cast_signed() ^ (number & 1).cast_signed().wrapping_neg())
+    }
+
+    fn size(&mut self) -> Option<usize> {
+        usize::try_from(self.number()?).ok()
+    }
+
+    fn fixed<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (first, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    fn counted(&mut self) -> Option<&'a [u8]> {
+        let size = self.size()?;
+        let (first, rest) = self.rest.split_at_checked(size)?;
+        self.rest = rest;
+        Some(first)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.counted()?).ok()
+    }
+}
+
+fn read(from: &mut Reader<'_>) -> Option<Cells> {
+    let mut actors = Vec::new();
+    let mut cells = Cells::default();
+    for _ in 0..from.number()? {
+        let actor = ActorId(from.fixed()?);
+        let written = Written { seq: from.number()?, max_op: from.number()? };
+        if actors.last().is_some_and(|last| *last >= actor) {
             return None;
         }
-        let op_id = |live: &LiveRow| {
-            let actor = *actors.get(live.actor as usize)?;
-            Some(OpId { counter: live.counter, actor })
-        };
-        let mut cells = Self {
-            heads: chunks::<32>(&row.heads)?.map(ChangeHash).collect(),
-            last: match &row.last {
-                Some(last) => {
-                    Some(LastEdit { time: Timestamp::from_millis(last.time), op: op_id(last)? })
-                }
-                None => None,
-            },
-            ..Self::default()
-        };
-        for (place, actor) in actors.iter().enumerate() {
-            let written = Written { seq: row.seqs[place], max_op: row.max_ops[place] };
-            cells.actors.insert(*actor, written);
+        actors.push(actor);
+        cells.actors.insert(actor, written);
+    }
+    for _ in 0..from.number()? {
+        cells.heads.push(ChangeHash(from.fixed()?));
+    }
+    cells.last = match from.number()? {
+        0 => None,
+        1 => {
+            let time = Timestamp::from_millis(from.signed()?);
+            let counter = from.number()?;
+            Some(LastEdit { time, op: OpId { counter, actor: *actors.get(from.size()?)? } })
         }
-        for key in row.keys {
-            let mut ops = Vec::with_capacity(key.live.len());
-            for live in key.live {
-                let id = op_id(&live)?;
-                let time = Timestamp::from_millis(live.time);
-                ops.push(LiveOp { id, value: value_of(live.value), time });
-            }
-            cells.keys.insert(key.key, ops);
+        _ => return None,
+    };
+    let keys = read_keys(from, &actors, Before::from(cells.last))?;
+    cells.keys = Arc::new(keys);
+    from.rest.is_empty().then_some(cells)
+}
+
+fn read_keys(
+    from: &mut Reader<'_>,
+    actors: &[ActorId],
+    mut before: Before,
+) -> Option<BTreeMap<String, Vec<LiveOp>>> {
+    let mut keys = Vec::new();
+    for _ in 0..from.number()? {
+        let number = from.number()?;
+        let mut key = names::name(number >> 2)?.to_owned();
+        if number & SPELLED != 0 {
+            key.push_str(from.text()?);
         }
-        Some(cells)
-    }
-}
-
-fn chunks<const N: usize>(bytes: &[u8]) -> Option<impl Iterator<Item = [u8; N]> + '_> {
-    let (chunks, rest) = bytes.as_chunks::<N>();
-    rest.is_empty().then(|| chunks.iter().copied())
-}
-
-/// The message [`LiveRow`]: what it would give, without building it.
-fn put_live(counter: u64, actor: u32, time: Timestamp, value: Option<&Live>, out: &mut Vec<u8>) {
-    if counter != 0 {
-        encoding::uint64::encode(1, &counter, out);
-    }
-    if actor != 0 {
-        encoding::uint32::encode(2, &actor, out);
-    }
-    if time.as_millis() != 0 {
-        encoding::sint64::encode(3, &time.as_millis(), out);
-    }
-    match value {
-        None | Some(Live::Scalar(Scalar::Null)) => {}
-        Some(Live::Text(contents)) => encoding::string::encode(11, contents, out),
-        Some(Live::Scalar(Scalar::Bool(b))) => encoding::bool::encode(4, b, out),
-        Some(Live::Scalar(Scalar::Int(i))) => encoding::sint64::encode(5, i, out),
-        Some(Live::Scalar(Scalar::Float(x))) => encoding::double::encode(6, x, out),
-        Some(Live::Scalar(Scalar::Str(s))) => encoding::string::encode(7, s, out),
-        Some(Live::Scalar(Scalar::Timestamp(t))) => {
-            encoding::sint64::encode(8, &t.as_millis(), out);
+        let count = if number & ALONE != 0 { 1 } else { from.size()? };
+        let mut live = Vec::with_capacity(count.min(4));
+        for _ in 0..count {
+            live.push(read_live(from, actors, &mut before)?);
         }
-        Some(Live::Scalar(Scalar::Bytes(b))) => encoding::bytes::encode(9, b, out),
-        Some(Live::Scalar(Scalar::Counter(c))) => encoding::sint64::encode(10, c, out),
+        if keys.last().is_some_and(|(last, _)| *last >= key) {
+            return None;
+        }
+        keys.push((key, live));
     }
+    Some(keys.into_iter().collect())
 }
 
-fn put_message(tag: u32, message: &[u8], out: &mut Vec<u8>) {
-    encoding::encode_key(tag, encoding::WireType::LengthDelimited, out);
-    encoding::encode_varint(message.len() as u64, out);
-    out.extend_from_slice(message);
-}
-
-fn put_bytes(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    if !bytes.is_empty() {
-        put_message(tag, bytes, out);
-    }
-}
-
-fn value_of(row: Option<ValueRow>) -> Live {
-    Live::Scalar(match row {
-        None => Scalar::Null,
-        Some(ValueRow::Text(contents)) => return Live::Text(contents),
-        Some(ValueRow::Bool(b)) => Scalar::Bool(b),
-        Some(ValueRow::Int(i)) => Scalar::Int(i),
-        Some(ValueRow::Float(x)) => Scalar::Float(x),
-        Some(ValueRow::Str(s)) => Scalar::Str(s),
-        Some(ValueRow::Timestamp(t)) => Scalar::Timestamp(Timestamp::from_millis(t)),
-        Some(ValueRow::Bytes(b)) => Scalar::Bytes(b),
-        Some(ValueRow::Counter(c)) => Scalar::Counter(c),
-    })
+fn read_live(from: &mut Reader<'_>, actors: &[ActorId], before: &mut Before) -> Option<LiveOp> {
+    let first = from.byte()?;
+    let counter = from.number()?;
+    let same_actor = first & SAME_ACTOR != 0;
+    let actor = if same_actor { before.actor? } else { *actors.get(from.size()?)? };
+    let same_time = first & SAME_TIME != 0;
+    let time = if same_time { before.time } else { after(before.time, from.signed()?) };
+    *before = Before { actor: Some(actor), time };
+    let value = match first & !(SAME_ACTOR | SAME_TIME) {
+        0 => Live::Scalar(Scalar::Null),
+        1 => Live::Scalar(Scalar::Bool(false)),
+        2 => Live::Scalar(Scalar::Bool(true)),
+        3 => Live::Scalar(Scalar::Int(from.signed()?)),
+        4 => Live::Scalar(Scalar::Float(f64::from_le_bytes(from.fixed()?))),
+        5 => Live::Scalar(Scalar::Str(from.text()?.to_owned())),
+        6 => Live::Scalar(Scalar::Timestamp(after(time, from.signed()?))),
+        7 => Live::Scalar(Scalar::Bytes(from.counted()?.to_vec())),
+        8 => Live::Scalar(Scalar::Counter(from.signed()?)),
+        9 => Live::Text(from.text()?.to_owned()),
+        _ => return None,
+    };
+    Some(LiveOp { id: OpId { counter, actor }, value, time })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn live(counter: u64, actor: u8, time: i64, value: Live) -> LiveOp {
-        let id = OpId { counter, actor: ActorId([actor; 16]) };
-        LiveOp { id, value, time: Timestamp::from_millis(time) }
-    }
-
-    #[test]
-    fn what_is_stored_is_what_the_message_would_give_for_every_kind_of_value() {
-        let mut cells = Cells { heads: vec![ChangeHash([7; 32])], ..Cells::default() };
-        for (actor, seq) in [(1, 3), (2, 0)] {
-            let written = Written { seq, max_op: 40 + seq };
-            cells.actors.insert(ActorId([actor; 16]), written);
-        }
-        let values = [
-            Live::Text("prose".to_owned()),
-            Live::Text(String::new()),
-            Live::Scalar(Scalar::Null),
-            Live::Scalar(Scalar::Bool(false)),
-            Live::Scalar(Scalar::Int(-5)),
-            Live::Scalar(Scalar::Int(0)),
-            Live::Scalar(Scalar::Float(0.0)),
-            Live::Scalar(Scalar::Str("words".to_owned())),
-            Live::Scalar(Scalar::Str(String::new())),
-            Live::Scalar(Scalar::Timestamp(Timestamp::from_millis(-1))),
-            Live::Scalar(Scalar::Bytes(vec![0; 200])),
-            Live::Scalar(Scalar::Counter(i64::MIN)),
-        ];
-        for (place, value) in values.into_iter().enumerate() {
-            let time = i64::try_from(place).unwrap() * 1_000;
-            let two = [live(0, 1, time, value.clone()), live(place as u64, 2, time, value)];
-            cells.keys.insert(format!("key {place}"), two.to_vec());
-        }
-        cells.keys.insert(String::new(), Vec::new());
-        for last in [
-            None,
-            Some(LastEdit {
-                time: Timestamp::from_millis(9),
-                op: live(1, 2, 0, Live::Text(String::new())).id,
-            }),
-        ] {
-            cells.last = last;
-            let stored = cells.to_stored();
-            assert_eq!(CellsRow::decode(&stored[..]).unwrap().encode_to_vec(), stored);
-            assert_eq!(Cells::from_stored(&stored).unwrap(), cells);
-        }
-        assert_eq!(Cells::default().to_stored(), CellsRow::default().encode_to_vec());
-    }
-}
+mod tests;
