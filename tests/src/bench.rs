@@ -1,16 +1,19 @@
 //! The benchmark: what the whole system costs on a real server and real devices, beside the least that the
 //! same durable work costs without it. docs/PERFORMANCE.md says how to read it.
 
+pub mod alone;
 pub mod apart;
 pub mod contact;
 pub mod echo;
 pub mod figure;
 pub mod floor;
+pub mod growth;
 pub mod idle;
 pub mod intake;
 pub mod loads;
 pub mod machine;
 pub mod options;
+pub mod plot;
 pub mod replay;
 pub mod report;
 pub mod stage;

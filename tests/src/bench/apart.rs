@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use sync_server::admin::{self, NewWorkspace};
 use sync_server::config::{Limits, ServerConfig};
 use sync_server::server;
@@ -120,10 +120,13 @@ impl Drop for Apart {
 /// Serves a data directory that was prepared, until the process is killed.
 ///
 /// # Errors
-/// When it cannot be served.
-pub fn serve(folder: &Path) -> Result<()> {
+/// When its argument is missing, or it cannot be served.
+pub fn run(arguments: &[String]) -> Result<String> {
+    let [folder] = arguments else { bail!("{SERVE} DIR") };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    Ok(runtime.block_on(server::serve(config(folder), std::future::pending()))?)
+    let serving = server::serve(config(Path::new(folder)), std::future::pending());
+    runtime.block_on(serving)?;
+    Ok(String::new())
 }
 
 /// What is measured is the server, not its patience with one member, or with one address.

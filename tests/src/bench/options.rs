@@ -12,6 +12,7 @@ pub const USAGE: &str =
   --runs RUNS      how often each workload is run, 1 to 20 (5)
   --only PARTS     those alone, with commas between them: W1, W2, W3, W4, W5, W6, W7, W9, intake, idle
   --workload DIR   read contacts-N.jsonl and the others from DIR instead of generating the same records
+  --growth FILE    draw into FILE (SVG) how the costs grow from 1000 to RECORDS records, and run no part
   --dir DIR        put the databases below DIR, which should be on a real disk (the system's temporary folder)
   --json           print one JSON object instead of a table";
 
@@ -65,6 +66,8 @@ pub struct Options {
     pub workload: Option<PathBuf>,
     /// Below which folder the databases are made.
     pub folder: PathBuf,
+    /// Where to draw how the costs grow, instead of running parts.
+    pub growth: Option<PathBuf>,
     /// Whether to print JSON.
     pub json: bool,
 }
@@ -80,6 +83,7 @@ impl Options {
             runs: 5,
             parts: Part::ALL.map(|(_, part)| part).to_vec(),
             workload: None,
+            growth: None,
             folder: std::env::temp_dir(),
             json: false,
         };
@@ -93,6 +97,7 @@ impl Options {
                     options.parts = value()?.split(',').map(Part::named).collect::<Result<_>>()?;
                 }
                 "--workload" => options.workload = Some(value()?.into()),
+                "--growth" => options.growth = Some(value()?.into()),
                 "--dir" => options.folder = value()?.into(),
                 "--json" => options.json = true,
                 "--help" | "-h" => return Ok(None),
@@ -131,6 +136,7 @@ mod tests {
         let options = parse("").unwrap().unwrap();
         assert_eq!((options.n, options.runs, options.json), (10_000, 5, false));
         assert!(options.wants(Part::W1) && options.wants(Part::Idle));
+        assert_eq!(parse("--growth g.svg").unwrap().unwrap().growth, Some("g.svg".into()));
         let options = parse("--only w3,Intake").unwrap().unwrap();
         assert_eq!(options.parts, [Part::W3, Part::Intake]);
         assert!(!options.wants(Part::W1));

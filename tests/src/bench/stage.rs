@@ -106,12 +106,23 @@ impl Stage {
     /// # Errors
     /// When its file cannot be opened.
     pub fn device(&self, file: &str, name: &str) -> Result<Client> {
-        let now = sync_server::clock::now();
-        let token = self.key.mint(WORKSPACE, member(name), now, Duration::from_secs(24 * 3_600));
         let config = Config::new(self.path(file), WORKSPACE, member(name))
             .member_name(name)
-            .server(&self.url, StaticToken::new(token));
+            .server(&self.url, StaticToken::new(self.token(name)));
         Ok(Client::open(config)?)
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A token of a member, for a day.
+    #[must_use]
+    pub fn token(&self, name: &str) -> String {
+        let now = sync_server::clock::now();
+        self.key.mint(WORKSPACE, member(name), now, Duration::from_secs(24 * 3_600))
     }
 
     /// Opens the file of a device without a network.
@@ -127,15 +138,7 @@ impl Stage {
     /// # Errors
     /// When it takes too long.
     pub fn wait_until_live(&self, client: &Client) -> Result<()> {
-        let mut status = client.watch_status();
-        let live = async {
-            let live = status.wait_for(|status| status.phase == SyncPhase::Live);
-            tokio::time::timeout(PATIENCE, live).await.map(|found| found.map(drop))
-        };
-        let last = || client.status().last_error.map_or_else(String::new, |error| error.text);
-        let found = self.runtime.block_on(live);
-        found.with_context(|| format!("the device is not up to date: {}", last()))??;
-        Ok(())
+        self.runtime.block_on(live(client))
     }
 
     /// What the server has counted so far.
@@ -189,6 +192,18 @@ impl Drop for Stage {
             let _ = self.runtime.block_on(done);
         }
     }
+}
+
+/// Resolves when a device that syncs has everything.
+///
+/// # Errors
+/// When it takes too long.
+pub async fn live(client: &Client) -> Result<()> {
+    let mut status = client.watch_status();
+    let live = status.wait_for(|status| status.phase == SyncPhase::Live);
+    let found = tokio::time::timeout(PATIENCE, live).await.map(|found| found.map(drop));
+    let last = || client.status().last_error.map_or_else(String::new, |error| error.text);
+    Ok(found.with_context(|| format!("the device is not up to date: {}", last()))??)
 }
 
 /// Syncs a device until everything is sent and everything new has come.

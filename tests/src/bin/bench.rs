@@ -2,38 +2,39 @@
 
 use std::process::ExitCode;
 
-use tests::bench::{self, apart, options};
+use tests::bench::{self, alone, apart, growth, options};
 
 fn main() -> ExitCode {
-    // Some parts start this program once more, as a server.
-    let mut arguments = std::env::args().skip(1);
-    if let (Some(apart::SERVE), Some(folder)) = (arguments.next().as_deref(), arguments.next()) {
-        return match apart::serve(folder.as_ref()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.split_first() {
+        // Some parts start this program once more, as a server or as a device.
+        Some((first, rest)) if first == apart::SERVE => apart::run(rest),
+        Some((first, rest)) if first == alone::PULL => alone::run(rest),
+        _ => match options::Options::parse(arguments) {
+            Ok(Some(options)) => run(&options),
+            Ok(None) => Ok(format!("{}\n", options::USAGE)),
+            Err(problem) => {
+                eprintln!("{problem}\n{}", options::USAGE);
+                return ExitCode::from(2);
             }
-        };
-    }
-    let options = match options::Options::parse(std::env::args().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            println!("{}", options::USAGE);
-            return ExitCode::SUCCESS;
-        }
-        Err(problem) => {
-            eprintln!("{problem}\n{}", options::USAGE);
-            return ExitCode::from(2);
-        }
+        },
     };
-    match bench::run(&options) {
-        Ok(report) if options.json => println!("{}", report.json()),
-        Ok(report) => print!("{report}"),
+    match done {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("{error:#}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
+}
+
+fn run(options: &options::Options) -> anyhow::Result<String> {
+    if let Some(drawing) = &options.growth {
+        return growth::run(options, drawing);
+    }
+    let report = bench::run(options)?;
+    Ok(if options.json { format!("{}\n", report.json()) } else { report.to_string() })
 }
