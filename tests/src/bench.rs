@@ -25,6 +25,7 @@ pub mod w4;
 pub mod w5;
 pub mod w6;
 pub mod w7;
+pub mod w8;
 pub mod w9;
 pub mod workload;
 
@@ -41,7 +42,7 @@ use workload::Workload;
 /// When the server or a device fails, or shows something other than what was written.
 pub fn run(options: &Options) -> Result<Report> {
     let mut report = Report::new(options);
-    let on_stage = [Part::W1, Part::W2, Part::W3, Part::W4, Part::W5, Part::W7, Part::W9];
+    let on_stage = [Part::W1, Part::W2, Part::W3, Part::W4, Part::W5, Part::W7, Part::W8, Part::W9];
     if on_stage.into_iter().any(|part| options.wants(part)) {
         run_on_stage(options, &mut report)?;
     }
@@ -95,6 +96,9 @@ fn run_on_stage(options: &Options, report: &mut Report) -> Result<()> {
     }
     if options.wants(Part::W5) {
         w5::run(&stage, &a.client, n, runs, report)?;
+    }
+    if options.wants(Part::W8) {
+        w8::run(&stage, &workload, [a, b], runs, report)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ pub const USAGE: &str =
 
   --n RECORDS      how many contacts, 300 to 250000 (10000)
   --runs RUNS      how often each workload is run, 1 to 20 (5)
-  --only PARTS     those alone, with commas between them: W1, W2, W3, W4, W5, W6, W7, W9, intake, idle
+  --only PARTS     those alone, with commas between them: W1, W2, W3, W4, W5, W6, W7, W8, W9, intake, idle
   --workload DIR   read contacts-N.jsonl and the others from DIR instead of generating the same records
   --growth FILE    draw into FILE (SVG) how the costs grow from 1000 to RECORDS records, and run no part
   --dir DIR        put the databases below DIR, which should be on a real disk (the system's temporary folder)
@@ -27,13 +27,14 @@ pub enum Part {
     W5,
     W6,
     W7,
+    W8,
     W9,
     Intake,
     Idle,
 }
 
 impl Part {
-    const ALL: [(&'static str, Self); 10] = [
+    const ALL: [(&'static str, Self); 11] = [
         ("W1", Self::W1),
         ("W2", Self::W2),
         ("W3", Self::W3),
@@ -41,6 +42,7 @@ impl Part {
         ("W5", Self::W5),
         ("W6", Self::W6),
         ("W7", Self::W7),
+        ("W8", Self::W8),
         ("W9", Self::W9),
         ("intake", Self::Intake),
         ("idle", Self::Idle),
