@@ -374,7 +374,8 @@ fn prepare(tx: &Transaction<'_>, config: &Config) -> Result<State, StoreError> {
         outbox::store_author(tx, meta.replica, &author)?;
     }
     let mut state = State::with(tx, meta, schema)?;
-    projection::tables::ensure(tx, &state)?;
+    // Nobody is told of changes before the file is open.
+    projection::tables::ensure(tx, &state, &mut Changes::default())?;
     loading::build_all(tx, &mut state)?;
     Ok(state)
 }

@@ -257,6 +257,13 @@ impl Shared {
         state.life
     }
 
+    /// Forgets everything; whoever has files open reaches nothing any more.
+    pub(crate) fn forget(&self) {
+        let mut state = self.lock();
+        let life = state.life + 1;
+        *state = State { life, ..State::default() };
+    }
+
     pub(crate) fn closed(&self, name: &Arc<str>, life: u64) {
         let mut state = self.lock();
         let present = life == state.life;

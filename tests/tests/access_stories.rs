@@ -286,3 +286,24 @@ fn a_member_who_is_switched_off_keeps_local_work_and_sends_it_when_switched_on()
 fn usd(whole: i64) -> crdt_core::record::Money {
     crdt_core::record::Money::from_minor(whole * 100, "USD").expect("USD is a currency")
 }
+
+#[test]
+fn who_may_make_what_nobody_lets_them_read_has_it_until_it_is_accepted() {
+    let (others, auditor) = SALES.split_once("[role.auditor]").unwrap();
+    let writes = auditor.replace("[\"read\"]", "[\"create\"]");
+    assert_ne!(writes, auditor);
+    let mut world = World::governed(8_109, &format!("{others}[role.auditor]{writes}"));
+    let (sue, boss) = (world.person("Sue", "auditor", &[]), world.person("Boss", "admin", &[]));
+    let (sue, boss) = (world.device_of(sue, "sue"), world.device_of(boss, "boss"));
+    world.settle();
+    world.offline(sue);
+    let tasks: Vec<RecordId> = (0..3)
+        .map(|n| world.create(sue, "task", Edits::new().set("subject", n.to_string())))
+        .collect();
+    assert!(tasks.iter().all(|task| world.find(sue, *task).is_some()));
+    world.online(sue);
+    world.settle();
+    assert!(tasks.iter().all(|task| world.find(sue, *task).is_none()));
+    assert!(tasks.iter().all(|task| world.find(boss, *task).is_some()));
+    assert_eq!(world.disputes(sue), []);
+}

@@ -233,6 +233,33 @@ fn what_left_a_device_after_the_backup_is_shown_again_and_what_it_gained_is_not(
 }
 
 #[test]
+fn what_a_policy_took_away_after_the_backup_is_shown_again_though_no_position_says_so() {
+    let mut world = World::governed(621, SALES);
+    let boss = world.person("Boss", "admin", &[]);
+    let rep = world.person("Ann", "rep", &["west"]);
+    let boss = world.device_of(boss, "boss");
+    let ann = world.device_of(rep, "ann");
+    let edits = Edits::new().set("name", "Hooli").set("territory", "west");
+    let west = world.create(boss, "account", edits);
+    world.settle();
+    let backup = world.back_up_server();
+    let territory = "on = [\"own\", \"territory\"]\nactions = [\"read\", \"create\"";
+    assert!(SALES.contains(territory));
+    let stricter = SALES.replacen("version = 1", "version = 2", 1);
+    let stricter = stricter.replacen(territory, &territory.replace(", \"territory\"", ""), 1);
+    let head = world.server().read(|tx| tx.head());
+    world.put_policy(&stricter);
+    world.settle();
+    assert!(world.find(ann, west).is_none());
+    assert_eq!(world.server().read(|tx| tx.head()), head, "nothing moved");
+    world.restore_server(&backup);
+    world.settle();
+    assert!(world.find(ann, west).is_some());
+    world.assert_shows(boss, &|_| true);
+    world.assert_shows(ann, &|id| id.section.is_main());
+}
+
+#[test]
 fn what_was_disputed_after_the_backup_stays_disputed() {
     let mut world = World::governed(609, SALES);
     let boss = world.person("Boss", "admin", &[]);

@@ -342,7 +342,7 @@ fn adopt_schema(session: &mut Session<'_>, welcome: &Welcome) -> Result<bool, St
     let schema = Schema::parse(text, "the server's schema")?;
     meta::put(&session.tx, "schema", text)?;
     session.state.take_schema(schema);
-    tables::ensure(&session.tx, &session.state)?;
+    tables::ensure(&session.tx, &session.state, &mut session.changes)?;
     incoming::try_broken_again(&session.tx)?;
     Ok(true)
 }

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crdt_core::id::BatchId;
 use crdt_core::limits;
-use crdt_core::protocol::{Ack, Batch, Fetch, Message, PagePart, Push, Receipt, Staged, Welcome};
+use crdt_core::protocol::{
+    Ack, Batch, Entry, Fetch, Message, PagePart, Push, Receipt, Staged, Welcome,
+};
 
 use super::giving::Giving;
 use super::jobs::{Job, Jobs, Rewriting};
@@ -34,7 +36,8 @@ pub(super) struct Live {
     rewriting: Rewriting,
     /// What is given back since the server was restored.
     pub(super) giving: Giving,
-    /// What was asked for in this session: a document that cannot be applied is asked for once.
+    /// What was asked for and has not come: nothing is asked for twice at once. Whether to ask again for what
+    /// came and could not be applied is for the store to say.
     fetched: BTreeSet<u64>,
 }
 
@@ -126,6 +129,9 @@ impl Live {
         let taken = self.staged.take(part).map_err(|error| error.to_string())?;
         if let Some((number, page)) = taken {
             self.page.received = number;
+            for number in page.entries.iter().filter_map(Entry::number) {
+                self.fetched.remove(&number);
+            }
             jobs.store_page(number, page);
         }
         Ok(())

@@ -65,14 +65,41 @@ pub(crate) fn store(
     before: &Shown,
     now: &Shown,
 ) -> Result<(), StoreError> {
+    if write(&session.tx, record, before, now)? {
+        session.changes.table("conflict");
+        session.changes.record(&record.entity, record.id);
+    }
+    Ok(())
+}
+
+/// Makes the table show a record's conflicts, whatever schema it was shown by before. Whether anything changed.
+pub(crate) fn show_again(connection: &Connection, record: &HeldRecord) -> Result<bool, StoreError> {
+    let sql = "SELECT section, field, open, contenders FROM conflict WHERE record = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([record.id.as_bytes()])?;
+    let mut before = Shown::new();
+    while let Some(row) = rows.next()? {
+        let place = (section_of(&row.get::<_, String>(0)?)?, row.get(1)?);
+        before.insert(place, Rows { open: row.get(2)?, contenders: row.get(3)? });
+    }
+    write(connection, record, &before, &record.shown().conflicts)
+}
+
+/// Writes what differs; whether anything does.
+fn write(
+    connection: &Connection,
+    record: &HeldRecord,
+    before: &Shown,
+    now: &Shown,
+) -> Result<bool, StoreError> {
     if before == now {
-        return Ok(());
+        return Ok(false);
     }
     let gone = before.keys().filter(|place| !now.contains_key(place));
     for (section, field) in gone.filter(|_| !planted(Bug::ConflictKept)) {
         let sql = "DELETE FROM conflict WHERE record = ?1 AND section = ?2 AND field = ?3";
         let values = (record.id.as_bytes(), section.as_str(), field);
-        session.tx.prepare_cached(sql)?.execute(values)?;
+        connection.prepare_cached(sql)?.execute(values)?;
     }
     for ((section, field), rows) in
         now.iter().filter(|(place, rows)| before.get(place) != Some(rows))
@@ -81,7 +108,7 @@ pub(crate) fn store(
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                    ON CONFLICT (record, section, field)
                    DO UPDATE SET open = excluded.open, contenders = excluded.contenders";
-        session.tx.prepare_cached(sql)?.execute((
+        connection.prepare_cached(sql)?.execute((
             record.id.as_bytes(),
             &record.entity,
             section.as_str(),
@@ -90,9 +117,7 @@ pub(crate) fn store(
             &rows.contenders,
         ))?;
     }
-    session.changes.table("conflict");
-    session.changes.record(&record.entity, record.id);
-    Ok(())
+    Ok(true)
 }
 
 /// Every conflict, open ones first, in the order in which they came; of one record when it is named.

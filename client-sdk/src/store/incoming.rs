@@ -74,7 +74,7 @@ pub(crate) fn apply(session: &mut Session<'_>, page: Page) -> Result<PageApplied
     let mut applying = Applying::new(session, page.head)?;
     let mut fitting = BTreeSet::new();
     for entry in page.entries {
-        let number = number_of(&entry);
+        let number = entry.number();
         match applying.entry(session, entry) {
             Ok(()) => fitting.extend(number),
             Err(Misfit::Store(error)) => return Err(error),
@@ -141,6 +141,12 @@ impl Applying {
                 let is_whole = is_whole(identity.as_ref(), &changes);
                 if is_whole && held.row.is_some() && relay::is_due(&session.tx, held.row)? {
                     replace::take(session, entity, &mut held, None, &changes)?;
+                } else if held.gone {
+                    // It is back. Nothing of it is here but what was not answered.
+                    if !is_whole {
+                        return Err(Misfit::Entry);
+                    }
+                    whole::take(&session.tx, entity, &mut held, None, &changes)?;
                 } else if is_whole && self.wanted.contains(&number) {
                     let untouched = held.clone();
                     match changes::take(&session.tx, entity, &mut held, changes.clone()) {
@@ -350,15 +356,6 @@ fn is_whole(identity: Option<&Identity>, changes: &[SentChange]) -> bool {
     let begins =
         |sent: &SentChange| matches!(&sent.deps, Dependencies::Short(deps) if deps.is_empty());
     identity.is_some() && first.is_some_and(begins)
-}
-
-const fn number_of(entry: &Entry) -> Option<u64> {
-    match entry {
-        Entry::Changes { number, .. } | Entry::Document { number, .. } | Entry::Left { number } => {
-            Some(*number)
-        }
-        Entry::Erased { .. } => None,
-    }
 }
 
 /// Documents that were asked for whole, since they did not fit.

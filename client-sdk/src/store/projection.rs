@@ -135,7 +135,7 @@ fn insert(
     for (set, members) in layout.sets.iter().zip(&shape.sets) {
         add_members(&session.tx, set, row, members.iter())?;
     }
-    if layout.searched.is_empty() { Ok(()) } else { mark(session, entity, row) }
+    if layout.searched.is_empty() { Ok(()) } else { mark(&session.tx, entity, row) }
 }
 
 fn update(
@@ -164,27 +164,36 @@ fn update(
     }
     let is_searched = changed.iter().any(|place| layout.searched.contains(place));
     if is_searched && !planted(Bug::SearchMarkMissed) {
-        mark(session, entity, row)?;
+        mark(&session.tx, entity, row)?;
     }
     Ok(())
 }
 
-/// Writes every column of a record that is shown already, as after columns were added.
-pub(crate) fn show_columns(
+/// Shows a record anew, whatever schema it was shown by before: every column, and its conflicts. Whether other
+/// values compete than did, or another of them wins.
+pub(crate) fn show_again(
     tx: &Connection,
-    layout: &Layout,
+    state: &State,
     record: &HeldRecord,
-) -> Result<(), StoreError> {
-    let Some(shape) = &record.shown().row else { return Ok(()) };
-    let all: Vec<usize> = (0..shape.columns.len()).collect();
-    let id = Sql::Blob(record.id.as_bytes().to_vec());
-    let values = std::iter::once(&id).chain(&shape.columns).map(borrowed);
-    tx.prepare_cached(&layout.update(&all, "_id"))?.execute(params_from_iter(values))?;
-    let main = record.documents.get(&Section::main()).and_then(|held| held.row);
-    for (set, members) in layout.sets.iter().zip(&shape.sets) {
-        add_members(tx, set, main.unwrap_or_default(), members.iter())?;
+) -> Result<bool, StoreError> {
+    let competes = conflict::show_again(tx, record)?;
+    if let Some(entity) = state.entity(&record.entity)
+        && let Some(layout) = state.layouts.of(&record.entity)
+        && let Some(shape) = &record.shown().row
+        && let Some(row) = record.documents.get(&Section::main()).and_then(|held| held.row)
+    {
+        let all: Vec<usize> = (0..shape.columns.len()).collect();
+        let row_id = Sql::Integer(row);
+        let values = std::iter::once(&row_id).chain(&shape.columns).map(borrowed);
+        tx.prepare_cached(&layout.update(&all, "_row"))?.execute(params_from_iter(values))?;
+        for (set, members) in layout.sets.iter().zip(&shape.sets) {
+            add_members(tx, set, row, members.iter())?;
+        }
+        if competes && !layout.searched.is_empty() {
+            mark(tx, entity, row)?;
+        }
     }
-    Ok(())
+    Ok(competes)
 }
 
 fn remove(
@@ -200,7 +209,7 @@ fn remove(
     for set in &layout.sets {
         session.tx.prepare_cached(&set.clear)?.execute([row])?;
     }
-    if layout.searched.is_empty() { Ok(()) } else { mark(session, entity, row) }
+    if layout.searched.is_empty() { Ok(()) } else { mark(&session.tx, entity, row) }
 }
 
 fn add_members<'a>(
@@ -238,9 +247,9 @@ fn borrowed(value: &Sql) -> ToSqlOutput<'_> {
 }
 
 /// Full text is dear to write: the row is queued, and written before a search answers.
-fn mark(session: &Session<'_>, entity: &Entity, row: i64) -> Result<(), StoreError> {
+fn mark(connection: &Connection, entity: &Entity, row: i64) -> Result<(), StoreError> {
     let sql = "INSERT OR IGNORE INTO _search_dirty (entity, row) VALUES (?1, ?2)";
-    session.tx.prepare_cached(sql)?.execute((&entity.name, row))?;
+    connection.prepare_cached(sql)?.execute((&entity.name, row))?;
     Ok(())
 }
 

@@ -70,7 +70,7 @@ fn one(
             let Some(row) = unanswered(session, &receipt.batch)? else {
                 return accepted_after_all(session, &receipt.batch, documents, applied);
             };
-            accept(session, &row, *position, now)?;
+            applied.fetch.extend(accept(session, &row, *position, now)?);
             applied.accepted += 1;
         }
         Outcome::Already { position, documents, hashes } => {
@@ -80,7 +80,7 @@ fn one(
             };
             let changes = outbox::changes_of(&session.tx, row.number)?;
             if is_copy(&changes, hashes) {
-                accept(session, &row, *position, now)?;
+                applied.fetch.extend(accept(session, &row, *position, now)?);
             } else {
                 applied.fetch.extend(documents.iter().map(|document| document.number));
                 withheld::hold_copy(&session.tx, row.number, *position)?;
@@ -157,12 +157,14 @@ fn number_documents(
     Ok(())
 }
 
+/// Gives the documents to be fetched: those that had left. The server does not send a device its own changes,
+/// and the document may be among what it sees again.
 fn accept(
     session: &mut Session<'_>,
     row: &OutboxRow,
     position: u64,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Vec<u64>, StoreError> {
     let changes = outbox::changes_of(&session.tx, row.number)?;
     let sql = "UPDATE document SET seen = max(seen, ?2)
                WHERE id IN (SELECT document FROM change WHERE batch = ?1)";
@@ -173,24 +175,26 @@ fn accept(
     for change in changes.iter().filter(|change| change.stored.state == PENDING) {
         by_record.entry(change.id.record).or_default().push(change);
     }
+    let mut left = Vec::new();
     for (id, changes) in by_record {
-        accept_in(session, id, &changes)?;
+        left.extend(accept_in(session, id, &changes)?);
     }
-    outbox::accept(session, row.number, position, now)
+    outbox::accept(session, row.number, position, now)?;
+    Ok(left)
 }
 
-/// Moves a record's accepted state over the batch's changes.
+/// Moves a record's accepted state over the batch's changes. Gives those of its documents that had left.
 fn accept_in(
     session: &mut Session<'_>,
     id: RecordId,
     changes: &[&BatchChange],
-) -> Result<(), StoreError> {
+) -> Result<Vec<u64>, StoreError> {
     let Some(mut record) = HeldRecord::read(&session.tx, &session.state, id)? else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let schema = session.schema();
     let entity = schema.entity(&record.entity);
-    let mut left = Vec::new();
+    let (mut left, mut numbers) = (Vec::new(), Vec::new());
     for (section, held) in &mut record.documents {
         let own: Vec<_> =
             changes.iter().filter(|change| Some(change.document) == held.row).collect();
@@ -200,6 +204,7 @@ fn accept_in(
         let waiting = held.has_pending(&session.tx)?;
         held.dirty = true;
         if held.gone {
+            numbers.extend(held.number);
             if !waiting {
                 left.push(section.clone());
             }
@@ -221,7 +226,8 @@ fn accept_in(
     for section in left {
         record.remove(&session.tx, &section)?;
     }
-    record.save(session, None)
+    record.save(session, None)?;
+    Ok(numbers)
 }
 
 fn refused(

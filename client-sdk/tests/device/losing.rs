@@ -329,3 +329,65 @@ fn a_record_that_comes_back_is_whole() {
     assert_eq!(after.sync_state(), SyncState::Synced);
     assert_eq!(town.reader.client.search("account", CANARY, 9).unwrap().len(), 2);
 }
+
+/// Pages that may bring back a record which left: all of its changes, from the first one on.
+#[test]
+fn a_record_that_comes_back_before_its_unsent_edits_are_answered_is_here_with_and_without_them() {
+    let _alone = LOADS.lock().unwrap_or_else(PoisonError::into_inner);
+    for is_accepted in [true, false] {
+        let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+        let mut relay = Relay::default();
+        let edits = Edits::new().set("name", "Acme").set_text("notes", "base");
+        let id = ada.client.create("account", edits).unwrap();
+        relay.accept_all(&ada);
+        relay.give_all(&bob);
+        let edits = Edits::new().set("territory", "west").splice("notes", 4, 0, " by bob");
+        bob.client.update(id, edits).unwrap();
+        let number = relay.number(&DocumentId { record: id, section: Section::main() });
+        let left = Page { entries: vec![Entry::Left { number }], ..page(vec![]) };
+        bob.client.apply_page(&left).unwrap();
+        assert!(bob.client.get(id).unwrap().is_none());
+
+        relay.give_all(&bob);
+        let shown = bob.client.get(id).unwrap().unwrap();
+        let seen = (shown.text("name"), shown.text("territory"), shown.text("notes"));
+        assert_eq!(seen, (Some("Acme"), Some("west"), Some("base by bob")));
+        if is_accepted {
+            relay.accept_all(&bob);
+        } else {
+            let batch = bob.client.outbox(0, 1, usize::MAX).unwrap().remove(0);
+            let receipt = relay.refuse(&bob, batch.id, "forbidden");
+            bob.client.apply_receipts(&[receipt]).unwrap();
+        }
+        let shown = bob.client.get(id).unwrap().unwrap();
+        let seen = (shown.text("name"), shown.text("territory"), shown.text("notes"));
+        let wanted = match is_accepted {
+            true => (Some("Acme"), Some("west"), Some("base by bob")),
+            false => (Some("Acme"), None, Some("base")),
+        };
+        assert_eq!(seen, wanted);
+        assert!(bob.client.verify().unwrap().differing.is_empty());
+    }
+}
+
+#[test]
+fn a_record_that_left_is_asked_for_once_what_was_written_to_it_is_accepted() {
+    let _alone = LOADS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+    let mut relay = Relay::default();
+    let id = ada.client.create("account", Edits::new().set("name", "Acme")).unwrap();
+    relay.accept_all(&ada);
+    relay.give_all(&bob);
+    bob.client.update(id, Edits::new().set("territory", "west")).unwrap();
+    let number = relay.number(&DocumentId { record: id, section: Section::main() });
+    let left = Page { entries: vec![Entry::Left { number }], ..page(vec![]) };
+    bob.client.apply_page(&left).unwrap();
+    let batch = bob.client.outbox(0, 1, usize::MAX).unwrap().remove(0);
+    let receipt = relay.accept(&bob, &batch);
+    // It may be among what the member sees again, and the server sends no device its own changes.
+    assert_eq!(bob.client.apply_receipts(&[receipt]).unwrap().fetch, [number]);
+    assert!(bob.client.get(id).unwrap().is_none());
+    relay.give_all(&bob);
+    let shown = bob.client.get(id).unwrap().unwrap();
+    assert_eq!((shown.text("name"), shown.text("territory")), (Some("Acme"), Some("west")));
+}

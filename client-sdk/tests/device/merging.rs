@@ -1,8 +1,12 @@
 //! Two devices: the same changes give the same rows, whatever order they came in.
 
-use client_sdk::{Choice, EditError, Edits, Paging, SyncState, Value};
+use std::sync::Arc;
 
-use crate::harness::{Device, Relay, member};
+use client_sdk::{Choice, Client, EditError, Edits, Paging, RecordId, SyncState, Value};
+
+use crdt_core::schema::Schema;
+
+use crate::harness::{Device, NOON, Relay, member, welcome};
 use crate::records::LOADS;
 
 /// Everything that users see of a device.
@@ -102,6 +106,105 @@ fn a_conflict_that_asks_stays_open_until_somebody_decides() {
     assert_eq!(bob.client.get(id).unwrap().unwrap().text("credit_limit"), Some("20.00 USD"));
 }
 
+/// The built-in schema with sectors in its full text.
+fn schema_with_searched_sectors() -> String {
+    let searched = "search = [\"name\", \"sector\", \"website\"";
+    let changes = [("version = 1", "version = 2"), ("search = [\"name\", \"website\"", searched)];
+    changed(Schema::builtin().text(), &changes)
+}
+
+/// The same, where other values win than before.
+fn schema_with_other_rules() -> String {
+    let ranked = "sector = { type = \"enum\", merge = { ranked = [\"retail\", \"energy\"] },";
+    let changes = [
+        ("version = 2", "version = 3"),
+        ("sector = { type = \"enum\",", ranked),
+        ("employees = { type = \"int\",", "employees = { type = \"int\", merge = \"max\","),
+        (
+            "year_established = { type = \"int\",",
+            "year_established = { type = \"int\", merge = \"ask\",",
+        ),
+    ];
+    changed(&schema_with_searched_sectors(), &changes)
+}
+
+fn changed(text: &str, changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(text.to_owned(), |text, (before, after)| {
+        assert!(text.contains(before), "{before}");
+        text.replacen(before, after, 1)
+    })
+}
+
+/// Two accounts: of one everything was written twice without knowing, of the other once.
+fn wrote_apart() -> (Device, RecordId) {
+    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+    let mut newer = welcome(&ada, NOON);
+    newer.schema = Some(schema_with_searched_sectors());
+    ada.client.apply_welcome(&newer, 10).unwrap();
+    let mut relay = Relay::default();
+    let id = ada.client.create("account", Edits::new().set("name", "Acme")).unwrap();
+    ada.client.create("account", Edits::new().set("name", "Other")).unwrap();
+    relay.accept_all(&ada);
+    relay.give_all(&bob);
+    let edits = Edits::new().set("year_established", 1990).set("employees", 90);
+    let edits = edits.set("sector", "retail");
+    ada.client.update(id, edits).unwrap();
+    bob.hands.pass(1_000);
+    let edits = Edits::new().set("year_established", 1991).set("employees", 20);
+    let edits = edits.set("sector", "energy");
+    bob.client.update(id, edits).unwrap();
+    relay.accept_all(&ada);
+    relay.accept_all(&bob);
+    relay.give_all(&ada);
+    let record = ada.client.get(id).unwrap().unwrap();
+    assert_eq!((record.text("sector"), record.int("employees")), (Some("energy"), Some(20)));
+    assert!(ada.client.conflicts(Some(id)).unwrap().iter().all(|conflict| !conflict.open));
+    assert_eq!(ada.client.search("account", "energy", 9).unwrap().len(), 1);
+    (ada, id)
+}
+
+/// Other rules are in force: rows, conflicts and full text say so.
+fn assert_shown_by_other_rules(client: &Client, id: RecordId) {
+    let sql = "SELECT name, employees, sector FROM account ORDER BY name";
+    let rows = client.query(sql, &[], Paging::first(9)).unwrap().rows;
+    assert_eq!(rows[0][..], [Value::from("Acme"), Value::from(90), Value::from("retail")]);
+    assert_eq!(rows[1][..], [Value::from("Other"), Value::Null, Value::Null]);
+    let conflicts = client.conflicts(Some(id)).unwrap();
+    let shown: Vec<_> =
+        conflicts.iter().map(|c| (c.field.as_str(), c.open, c.values[0].value.clone())).collect();
+    let wanted = [
+        ("year_established", true, Value::from(1991)),
+        ("employees", false, Value::from(90)),
+        ("sector", false, Value::from("retail")),
+    ];
+    assert_eq!(shown.len(), wanted.len(), "{shown:?}");
+    assert!(wanted.iter().all(|one| shown.contains(one)), "{shown:?}");
+    assert_eq!(client.search("account", "retail", 9).unwrap().len(), 1);
+    assert_eq!(client.search("account", "energy", 9).unwrap().len(), 0);
+}
+
+#[test]
+fn a_merge_rule_that_changes_is_seen_at_once_wherever_values_compete() {
+    let (ada, id) = wrote_apart();
+    let told = ada.client.watch();
+    let mut newer = welcome(&ada, NOON);
+    newer.schema = Some(schema_with_other_rules());
+    ada.client.apply_welcome(&newer, 10).unwrap();
+    assert_shown_by_other_rules(&ada.client, id);
+    let changes = told.take().unwrap();
+    assert!(changes.tables.contains("conflict") && changes.tables.contains("account"));
+    assert_eq!(changes.records.into_iter().collect::<Vec<_>>(), [id]);
+}
+
+#[test]
+fn an_app_with_other_merge_rules_shows_what_they_say_from_its_first_start() {
+    let (ada, id) = wrote_apart();
+    ada.client.close();
+    let schema = Schema::parse(&schema_with_other_rules(), "newer.toml").unwrap();
+    let client = Client::open(ada.config().schema(Arc::new(schema))).unwrap();
+    assert_shown_by_other_rules(&client, id);
+}
+
 #[test]
 fn an_edit_that_a_deleter_had_not_seen_keeps_the_record_deleted_and_offers_to_restore_it() {
     let (ada, bob) = (Device::new("ada"), Device::new("bob"));
@@ -170,7 +273,7 @@ fn of_one_source_key_created_twice_the_second_is_a_dispute_and_is_resent_as_an_e
     for page_comes in ["before the refusal", "after it"] {
         let (ada, bob) = (Device::new("ada"), Device::new("bob"));
         let mut relay = Relay::default();
-        let id = client_sdk::RecordId::from_source_key("account", "4711");
+        let id = RecordId::from_source_key("account", "4711");
         let make = |device: &Device, phone: &str| {
             let edits = Edits::new().set("name", "Acme").set("phone", phone);
             device.client.transaction(|tx| tx.create_with_id(id, "account", edits)).unwrap();

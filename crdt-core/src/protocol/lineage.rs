@@ -47,9 +47,10 @@ impl Parting {
     /// A cursor of the older log, as it counts in the present one. What a device had begun to catch up begins
     /// anew, since the index that it followed has moved back as well. `left` is the last position at which
     /// something left the device: what left beyond the parting is here again, so everything is looked at anew.
+    /// What left at the parting itself may have left after it, since grants change without taking a position.
     #[must_use]
     pub fn cut(&self, cursor: Cursor, left: u64) -> Cursor {
-        if left > self.last {
+        if left >= self.last {
             return Cursor::default();
         }
         Cursor::at(cursor.from.unwrap_or(cursor.position).min(self.last))
@@ -93,9 +94,11 @@ mod tests {
     fn a_cursor_is_cut_to_what_both_logs_have() {
         let parting = Parting { last: 50, documents: 20 };
         assert_eq!(parting.cut(Cursor::at(80), 0), Cursor::at(50));
-        assert_eq!(parting.cut(Cursor::at(30), 50), Cursor::at(30));
+        assert_eq!(parting.cut(Cursor::at(30), 20), Cursor::at(30));
         let catching_up = Cursor { position: 45, from: Some(10) };
         assert_eq!(parting.cut(catching_up, 0), Cursor::at(10), "its index has moved back");
+        assert_eq!(parting.cut(Cursor::at(80), 49), Cursor::at(50), "it left before");
+        assert_eq!(parting.cut(Cursor::at(80), 50), Cursor::default(), "it may have left after");
         assert_eq!(parting.cut(Cursor::at(80), 51), Cursor::default(), "what left is here again");
     }
 }

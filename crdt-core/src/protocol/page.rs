@@ -74,6 +74,19 @@ pub enum Entry {
     },
 }
 
+impl Entry {
+    /// The number of the document that it is about; an erased one has none any more.
+    #[must_use]
+    pub const fn number(&self) -> Option<u64> {
+        match self {
+            Self::Changes { number, .. }
+            | Self::Document { number, .. }
+            | Self::Left { number } => Some(*number),
+            Self::Erased { .. } => None,
+        }
+    }
+}
+
 /// A piece of a page's body, one frame each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PagePart {

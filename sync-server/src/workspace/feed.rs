@@ -71,6 +71,8 @@ pub struct Feed {
     told: BTreeMap<String, Cursor>,
     /// The cursor that the device keeps for every scope without one of its own.
     told_all: Cursor,
+    /// Where it stands while it is granted nothing.
+    bare: Cursor,
     /// Documents that the device wants whole.
     wanted: VecDeque<u64>,
     /// Where a position that is too large for one page was cut.
@@ -137,6 +139,7 @@ impl Feed {
             cursors,
             told,
             told_all: hello.cursor,
+            bare: Cursor::at(hello.cursor.position),
             wanted: VecDeque::new(),
             cut: None,
             authors: BTreeSet::new(),
@@ -199,6 +202,9 @@ impl Feed {
         if draft.is_empty() && !self.lost.is_empty() {
             return self.drop_lost(tx, head, draft).map(Some);
         }
+        if draft.is_empty() && self.cursors.is_empty() {
+            self.take_back(tx, head, &mut draft)?;
+        }
         // One way a page: entries of two ways could repeat a change or put it before what it depends on.
         while draft.is_empty() {
             match self.way(head) {
@@ -208,7 +214,7 @@ impl Feed {
             }
         }
         // What is said of all scopes at once would be about those that are still to be dropped, too.
-        let cursors = if self.lost.is_empty() { self.news(head) } else { Vec::new() };
+        let cursors = if self.lost.is_empty() { self.news() } else { Vec::new() };
         if draft.is_empty() && (cursors.is_empty() || !flush) {
             return Ok(None);
         }
@@ -283,8 +289,8 @@ impl Feed {
     }
 
     /// The cursors that the device has not heard of. When it stands at one place everywhere, one says it.
-    fn news(&self, head: u64) -> Vec<ScopeCursor> {
-        let first = self.cursors.values().next().copied().unwrap_or(Cursor::at(head));
+    fn news(&self) -> Vec<ScopeCursor> {
+        let first = self.cursors.values().next().copied().unwrap_or(self.bare);
         let at_one_place = self.cursors.values().all(|cursor| *cursor == first);
         if at_one_place && first.from.is_none() {
             let heard = self.told_all == first && self.told.values().all(|cursor| *cursor == first);
@@ -308,6 +314,21 @@ impl Feed {
                 draft.add_whole(tx, number)?;
             } else {
                 draft.leave(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// A device that is granted nothing may still make what it may not read: it has that until now.
+    fn take_back(&mut self, tx: &dyn Read, head: u64, draft: &mut Draft) -> Result<(), StoreError> {
+        let own = tx.changes_by(&self.replica, self.bare.position, head)?;
+        self.bare = Cursor::at(head);
+        for (place, (position, document)) in own.iter().enumerate() {
+            draft.leave(*document);
+            let last = own.get(place + 1).is_none_or(|(next, _)| next != position);
+            if last && draft.is_full() {
+                self.bare = Cursor::at(*position);
+                break;
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use client_sdk::engine::{ConnectionId, Input, Nudge};
 use client_sdk::{EditError, SyncPhase, Transaction};
-use crdt_core::id::{BatchId, Epoch, MemberId};
+use crdt_core::id::{Epoch, MemberId};
 use crdt_core::protocol::Page;
 use crdt_core::schema::Schema;
 use rand::SeedableRng as _;
@@ -439,13 +439,6 @@ impl World {
     fn ask_for_lost(&mut self, device: Device) {
         let held = self.held_by(device);
         self.ledger.ask(device.0, &held);
-    }
-
-    /// Whether the server lost a batch when it was put back, and has not taken it again: what it said may be back
-    /// all the same, from whoever else held it.
-    #[must_use]
-    pub fn is_lost(&self, batch: &BatchId) -> bool {
-        self.ledger.is_lost(batch) && !self.server.log().contains_key(batch)
     }
 
     /// Whether every running device is synced.

@@ -4,13 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crdt_core::id::{DocumentId, RecordId};
+use crdt_core::id::{BatchId, DocumentId, RecordId};
 use crdt_core::record::{Live, Scalar, Value};
 
 use super::Organisation;
 use super::edits::spelt;
 use super::governing::Rule;
-use super::marks::{Mark, Place};
+use super::marks::{Mark, Place, Put};
 use crate::harness::survey::{self, Fields};
 use crate::harness::tally::Fault;
 use crate::simulator::stage::Stage;
@@ -124,16 +124,13 @@ fn check_values(organisation: &mut Organisation, stage: &Stage, said: &BTreeMap<
     let log = stage.world.server().log();
     let wanted = organisation.promises.live(|batch| log.contains_key(batch));
     let found = live_values(stage);
-    let uncertain: BTreeSet<Place> = organisation
-        .promises
-        .iter()
-        .filter(|(batch, _)| stage.world.is_lost(batch))
-        .flat_map(|(_, marks)| marks)
-        .filter_map(|mark| match mark {
-            Mark::Put(put) => Some((put.record, put.field)),
-            _ => None,
-        })
-        .collect();
+    let puts = || organisation.promises.iter().flat_map(|(batch, marks)| puts_of(batch, marks));
+    let lost = puts().filter(|(batch, _)| stage.world.is_lost(batch));
+    let uncertain: BTreeSet<Place> = lost.map(|(_, put)| (put.record, put.field)).collect();
+    let was_lost = |place: Place, value: &String| {
+        let mut puts = puts().filter(|(_, put)| (put.record, put.field) == place);
+        puts.any(|(batch, put)| put.value == *value && stage.world.was_lost(batch))
+    };
     let score = organisation.governed.borrow().score_rule;
     for (place, values) in wanted {
         let (record, field) = place;
@@ -143,9 +140,12 @@ fn check_values(organisation: &mut Organisation, stage: &Stage, said: &BTreeMap<
         let Some(fields) = said.get(&record) else { continue };
         let live = found.get(&(record, field.to_owned())).cloned().unwrap_or_default();
         let names: Vec<String> = values.keys().cloned().collect();
-        if stage.files_were_copied && live != names {
+        let mut beside = live.iter().filter(|value| !names.contains(value));
+        let came_back_late = beside.all(|value| was_lost(place, value));
+        if live != names && (stage.files_were_copied || came_back_late) {
             // A copy writes anew what it had not sent; where the server had that already, what it wrote on top
-            // stands beside it instead of replacing it. Nothing that must be live may be missing.
+            // stands beside it instead of replacing it. So does what was written on top of a value that a
+            // restored server had not got back yet. Nothing that must be live may be missing.
             let missing = names.iter().find(|name| !live.contains(name));
             assert_eq!(missing, None, "what is live in {field} of {record}: {live:?}");
             continue;
@@ -157,6 +157,16 @@ fn check_values(organisation: &mut Organisation, stage: &Stage, said: &BTreeMap<
             organisation.ran.compared += 1;
         }
     }
+}
+
+fn puts_of<'a>(
+    batch: &'a BatchId,
+    marks: &'a [Mark],
+) -> impl Iterator<Item = (&'a BatchId, &'a Put)> {
+    marks.iter().filter_map(move |mark| match mark {
+        Mark::Put(put) => Some((batch, put)),
+        _ => None,
+    })
 }
 
 /// The value that must win, where that can be told from outside.

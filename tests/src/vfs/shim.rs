@@ -20,6 +20,7 @@ use super::{Fate, Shared, Trouble, removal};
 pub(super) struct Registration {
     name: &'static str,
     vfs: &'static Vfs,
+    shared: Arc<Shared>,
 }
 
 /// The table that SQLite has.
@@ -87,7 +88,7 @@ impl Registration {
         // SAFETY: the table lives for ever and is complete.
         let registered = unsafe { ffi::sqlite3_vfs_register(vfs.pointer(), 0) };
         assert_eq!(registered, ffi::SQLITE_OK, "SQLite takes the VFS");
-        Self { name: name.to_str().unwrap_or_default(), vfs }
+        Self { name: name.to_str().unwrap_or_default(), vfs, shared: Arc::clone(shared) }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -99,6 +100,9 @@ impl Drop for Registration {
     fn drop(&mut self) {
         // SAFETY: it was registered, and its table stays where it is.
         unsafe { ffi::sqlite3_vfs_unregister(self.vfs.pointer()) };
+        // The table stays for connections that are still open, and what it points to with it: a few bytes,
+        // once what was written is forgotten.
+        self.shared.forget();
     }
 }
 

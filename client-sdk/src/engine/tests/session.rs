@@ -169,7 +169,7 @@ fn receipts_that_come_while_the_store_is_busy_are_stored_together() {
 }
 
 #[test]
-fn a_broken_document_is_fetched_once_in_a_session() {
+fn a_broken_document_is_asked_for_once_until_it_has_come() {
     let mut rig = Rig::live(9);
     rig.sent();
     rig.store.fetch = vec![7, 8];
@@ -179,6 +179,15 @@ fn a_broken_document_is_fetched_once_in_a_session() {
     rig.store.fetch = vec![7];
     rig.receive_page(2, &page(Cursor::at(9), 9));
     assert_eq!(rig.sent(), [Message::Ack(Ack { page: 2, receipt: 0 })]);
+
+    rig.store.fetch = Vec::new();
+    let came = Page { entries: vec![Entry::Left { number: 7 }], ..page(Cursor::at(9), 9) };
+    rig.receive_page(3, &came);
+    assert_eq!(rig.sent(), [Message::Ack(Ack { page: 3, receipt: 0 })]);
+    // A later change of it does not fit.
+    rig.store.fetch = vec![7];
+    rig.receive_page(4, &page(Cursor::at(10), 10));
+    assert!(rig.sent().contains(&Message::Fetch(Fetch { documents: vec![7] })));
 }
 
 #[test]

@@ -2,18 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use crdt_core::id::RecordId;
 use crdt_core::schema::{Entity, Field, FieldKind, Schema};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Params};
 
 use super::quoted;
 use crate::error::StoreError;
-use crate::store::State;
-use crate::store::document::HeldRecord;
-use crate::store::meta;
+use crate::notify::Changes;
+use crate::store::document::{HeldRecord, record_of};
+use crate::store::{State, meta};
 
 /// Makes the tables what the schema asks for. Rows are shown anew where columns were added: what the fields
-/// say may have come before the fields were known.
-pub(crate) fn ensure(tx: &Connection, state: &State) -> Result<(), StoreError> {
+/// say may have come before the fields were known; and where values compete: another of them may win by the
+/// schema's rules.
+pub(crate) fn ensure(
+    tx: &Connection,
+    state: &State,
+    changes: &mut Changes,
+) -> Result<(), StoreError> {
     let wanted = state.schema.version().cast_signed();
     let built: Option<i64> = tx
         .query_row("SELECT value FROM meta WHERE key = 'projected_schema'", [], |row| row.get(0))
@@ -21,11 +27,21 @@ pub(crate) fn ensure(tx: &Connection, state: &State) -> Result<(), StoreError> {
     if built == Some(wanted) {
         return Ok(());
     }
+    let mut stale = records(tx, "SELECT DISTINCT record FROM conflict", [])?;
     for entity in state.schema.entities() {
         let grown = ensure_entity(tx, entity)?;
         ensure_search(tx, entity)?;
         if grown {
-            show_again(tx, state, entity)?;
+            let sql = "SELECT record FROM document WHERE entity = ?1 AND section = 'main'";
+            stale.extend(records(tx, sql, [&entity.name])?);
+        }
+    }
+    for id in stale {
+        if let Some(record) = HeldRecord::read(tx, state, id)?
+            && super::show_again(tx, state, &record)?
+        {
+            changes.table("conflict");
+            changes.record(&record.entity, id);
         }
     }
     if !state.loading {
@@ -155,19 +171,18 @@ fn ensure_search(tx: &Connection, entity: &Entity) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Shows every record of an entity anew.
-fn show_again(tx: &Connection, state: &State, entity: &Entity) -> Result<(), StoreError> {
-    let Some(layout) = state.layouts.of(&entity.name) else { return Ok(()) };
-    let mut statement =
-        tx.prepare("SELECT record FROM document WHERE entity = ?1 AND section = 'main'")?;
-    let mut rows = statement.query([&entity.name])?;
+fn records(
+    tx: &Connection,
+    sql: &str,
+    values: impl Params,
+) -> Result<BTreeSet<RecordId>, StoreError> {
+    let mut statement = tx.prepare(sql)?;
+    let mut rows = statement.query(values)?;
+    let mut records = BTreeSet::new();
     while let Some(row) = rows.next()? {
-        let id = crate::store::document::record_of(&row.get::<_, Vec<u8>>(0)?)?;
-        if let Some(record) = HeldRecord::read(tx, state, id)? {
-            super::show_columns(tx, layout, &record)?;
-        }
+        records.insert(record_of(&row.get::<_, Vec<u8>>(0)?)?);
     }
-    Ok(())
+    Ok(records)
 }
 
 fn columns_of(tx: &Connection, table: &str) -> Result<BTreeSet<String>, StoreError> {

@@ -101,7 +101,7 @@ impl Feed {
         let cursor = Cursor::at(head);
         self.cursors.values_mut().for_each(|at| *at = cursor);
         self.erased = Told::at(head);
-        let cursors = self.news(head);
+        let cursors = self.news();
         if cursors.is_empty() || !flush {
             return Some(None);
         }

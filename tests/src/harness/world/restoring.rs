@@ -21,6 +21,19 @@ pub struct ServerBackup {
 }
 
 impl World {
+    /// Whether the server lost a batch when it was put back, and has not taken it again: what it said may be back
+    /// all the same, from whoever else held it.
+    #[must_use]
+    pub fn is_lost(&self, batch: &BatchId) -> bool {
+        self.ledger.is_lost(batch) && !self.server.log().contains_key(batch)
+    }
+
+    /// Whether the server lost a batch at some time when it was put back; it may have taken it again since.
+    #[must_use]
+    pub fn was_lost(&self, batch: &BatchId) -> bool {
+        self.ledger.is_lost(batch)
+    }
+
     /// Copies the server's database; between two events nobody writes to it.
     #[must_use]
     pub fn back_up_server(&self) -> ServerBackup {
