@@ -91,6 +91,7 @@ fn every_key_can_be_set_from_the_environment() {
         ("FIELDBOOK__ALLOWED_ORIGINS", "https://a.example, https://b.example:8443"),
         ("FIELDBOOK__DRAIN_TIMEOUT_MS", "1"),
         ("FIELDBOOK__LIMITS__MAX_CONNECTIONS", "2"),
+        ("FIELDBOOK__LIMITS__MAX_HANDSHAKES", "11"),
         ("FIELDBOOK__LIMITS__HANDSHAKE_TIMEOUT_MS", "300"),
         ("FIELDBOOK__LIMITS__IDLE_TIMEOUT_MS", "4000"),
         ("FIELDBOOK__LIMITS__FRAME_BYTES", "600000"),
@@ -118,6 +119,7 @@ fn every_key_can_be_set_from_the_environment() {
 
     assert_eq!(env.len() - 1, SETTINGS.len(), "a key is missing from this test");
     assert_eq!(config.allowed_origins, ["https://a.example", "https://b.example:8443"]);
+    assert_eq!(config.limits.max_handshakes, 11);
     assert_eq!(config.limits.handshake_timeout, Duration::from_millis(300));
     let limits = &config.limits;
     assert_eq!((limits.sockets_per_address, limits.connects_per_minute), (9, 8));
