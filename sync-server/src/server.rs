@@ -82,10 +82,7 @@ impl OnSocket for Sockets {
         socket: WebSocket,
         admission: Admission,
     ) -> futures_util::future::BoxFuture<'static, ()> {
-        let shared = Arc::clone(&self.0);
-        Box::pin(async move {
-            connection::serve(shared, socket, admission).await;
-        })
+        Box::pin(connection::serve(Arc::clone(&self.0), socket, admission))
     }
 }
 

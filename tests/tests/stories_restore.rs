@@ -1,12 +1,12 @@
 //! Stories of a server that is restored from an old backup: devices give back what they hold.
 
 use client_sdk::{Edits, SyncErrorKind};
-use crdt_core::id::RecordId;
+use crdt_core::id::{MemberId, RecordId};
 use crdt_core::policy::SALES;
 use crdt_core::record::Value;
 use sync_server::workspace::Stride;
 use tests::harness::network::Way;
-use tests::harness::world::{Device, MemberChanges, World, whoever};
+use tests::harness::world::{Device, World, whoever};
 
 /// Two devices and an account with a visit, all synced.
 fn two_devices(seed: u64) -> (World, Device, Device, RecordId) {
@@ -204,13 +204,19 @@ fn a_device_that_catches_up_meanwhile_misses_nothing() {
     world.assert_all_see(account, "visits", Value::Counter(11));
 }
 
-#[test]
-fn what_left_a_device_after_the_backup_is_shown_again_and_what_it_gained_is_not() {
-    let mut world = World::governed(608, SALES);
+/// An administrator's device, and that of a rep in the west.
+fn west(seed: u64) -> (World, Device, Device, MemberId) {
+    let mut world = World::governed(seed, SALES);
     let boss = world.person("Boss", "admin", &[]);
     let rep = world.person("Ann", "rep", &["west"]);
     let boss = world.device_of(boss, "boss");
     let ann = world.device_of(rep, "ann");
+    (world, boss, ann, rep)
+}
+
+#[test]
+fn what_left_a_device_after_the_backup_is_shown_again_and_what_it_gained_is_not() {
+    let (mut world, boss, ann, rep) = west(608);
     world.settle();
     let account = |world: &mut World, name: &str, territory: &str| {
         world.create(boss, "account", Edits::new().set("name", name).set("territory", territory))
@@ -220,8 +226,7 @@ fn what_left_a_device_after_the_backup_is_shown_again_and_what_it_gained_is_not(
     world.settle();
     let backup = world.back_up_server();
     // The operator moves Ann to the east: a change that no device holds.
-    let moved = MemberChanges { ..whoever("rep", &["east"]) };
-    world.direct(rep, &moved);
+    world.direct(rep, &whoever("rep", &["east"]));
     world.settle();
     assert!(world.find(ann, west).is_none());
     assert!(world.find(ann, east).is_some());
@@ -234,11 +239,7 @@ fn what_left_a_device_after_the_backup_is_shown_again_and_what_it_gained_is_not(
 
 #[test]
 fn what_a_policy_took_away_after_the_backup_is_shown_again_though_no_position_says_so() {
-    let mut world = World::governed(621, SALES);
-    let boss = world.person("Boss", "admin", &[]);
-    let rep = world.person("Ann", "rep", &["west"]);
-    let boss = world.device_of(boss, "boss");
-    let ann = world.device_of(rep, "ann");
+    let (mut world, boss, ann, _) = west(621);
     let edits = Edits::new().set("name", "Hooli").set("territory", "west");
     let west = world.create(boss, "account", edits);
     world.settle();

@@ -22,7 +22,8 @@ pub struct VerifyReport {
 /// Folds documents with long tails: at most `limit`, and fewer when their histories are long, since edits wait
 /// meanwhile. Gives whether more may be left.
 pub(crate) fn fold(session: &mut Session<'_>, limit: usize) -> Result<bool, StoreError> {
-    let sql = "SELECT d.id, d.tail + coalesce(length(s.bytes), 0) FROM document d LEFT JOIN _snapshot s ON s.document = d.id
+    let sql = "SELECT d.id, d.tail + coalesce(length(s.bytes), 0)
+               FROM document d LEFT JOIN _snapshot s ON s.document = d.id
                WHERE d.tail > 16384 AND d.tail * 4 > coalesce(length(s.bytes), 0)
                ORDER BY d.id LIMIT ?1";
     let mut statement = session.tx.prepare_cached(sql)?;

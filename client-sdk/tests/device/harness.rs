@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use client_sdk::{Client, Clock, Config, MemberId, SeededEntropy, StoreError, Timestamp};
+use client_sdk::{
+    Client, Clock, Config, Edits, MemberId, RecordId, SeededEntropy, StoreError, Timestamp,
+};
 use crdt_core::id::{BatchId, ChangeHash, DocumentId, Epoch, Lease, ReplicaId};
 use crdt_core::protocol::{
     AcceptedDocument, AuthorName, Batch, Cursor, Dependencies, DocumentRef, Entry, Identity,
@@ -96,6 +98,16 @@ fn config(path: &std::path::Path, name: &'static str, hands: &Arc<Hands>) -> Con
 
 pub(crate) fn member(name: &str) -> MemberId {
     MemberId::from_source_key("member", name)
+}
+
+/// Two devices that have the same account, written by the first.
+pub(crate) fn both_with(edits: Edits) -> (Device, Device, Relay, RecordId) {
+    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
+    let mut relay = Relay::default();
+    let id = ada.client.create("account", edits).unwrap();
+    relay.accept_all(&ada);
+    relay.give_all(&bob);
+    (ada, bob, relay, id)
 }
 
 /// Accepts batches and hands out what it accepted. Every change goes through the door first.

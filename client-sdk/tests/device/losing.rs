@@ -7,7 +7,7 @@ use client_sdk::{Edits, Paging, RecordId, SyncState, Timestamp};
 use crdt_core::id::{DocumentId, Section};
 use crdt_core::protocol::{Cursor, Entry, Page, ScopeCursor, Welcome};
 
-use crate::harness::{Device, NOON, Relay, welcome};
+use crate::harness::{Device, NOON, Relay, both_with, welcome};
 use crate::records::LOADS;
 
 /// What may stand nowhere in a file after it left.
@@ -335,12 +335,8 @@ fn a_record_that_comes_back_is_whole() {
 fn a_record_that_comes_back_before_its_unsent_edits_are_answered_is_here_with_and_without_them() {
     let _alone = LOADS.lock().unwrap_or_else(PoisonError::into_inner);
     for is_accepted in [true, false] {
-        let (ada, bob) = (Device::new("ada"), Device::new("bob"));
-        let mut relay = Relay::default();
-        let edits = Edits::new().set("name", "Acme").set_text("notes", "base");
-        let id = ada.client.create("account", edits).unwrap();
-        relay.accept_all(&ada);
-        relay.give_all(&bob);
+        let (_ada, bob, mut relay, id) =
+            both_with(Edits::new().set("name", "Acme").set_text("notes", "base"));
         let edits = Edits::new().set("territory", "west").splice("notes", 4, 0, " by bob");
         bob.client.update(id, edits).unwrap();
         let number = relay.number(&DocumentId { record: id, section: Section::main() });

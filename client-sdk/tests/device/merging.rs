@@ -6,7 +6,7 @@ use client_sdk::{Choice, Client, EditError, Edits, Paging, RecordId, SyncState, 
 
 use crdt_core::schema::Schema;
 
-use crate::harness::{Device, NOON, Relay, member, welcome};
+use crate::harness::{Device, NOON, Relay, both_with, member, welcome};
 use crate::records::LOADS;
 
 /// Everything that users see of a device.
@@ -37,12 +37,9 @@ fn what_one_device_wrote_another_shows_with_its_author() {
 #[test]
 fn concurrent_edits_merge_alike_and_the_same_page_twice_changes_nothing() {
     let _alone = LOADS.lock().unwrap();
-    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
-    let mut relay = Relay::default();
-    let edits = Edits::new().set("name", "Acme").set_text("notes", "base").increment("visits", 1);
-    let id = ada.client.create("account", edits).unwrap();
-    relay.accept_all(&ada);
-    relay.give_all(&bob);
+    let (ada, bob, mut relay, id) = both_with(
+        Edits::new().set("name", "Acme").set_text("notes", "base").increment("visits", 1),
+    );
 
     bob.hands.pass(1_000);
     let edits = Edits::new().set("name", "From Bob").set("health", "good").increment("visits", 5);
@@ -70,12 +67,8 @@ fn concurrent_edits_merge_alike_and_the_same_page_twice_changes_nothing() {
 
 #[test]
 fn a_conflict_that_asks_stays_open_until_somebody_decides() {
-    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
-    let mut relay = Relay::default();
-    let edits = Edits::new().set("name", "Acme").set("credit_limit", "10.00 USD");
-    let id = ada.client.create("account", edits).unwrap();
-    relay.accept_all(&ada);
-    relay.give_all(&bob);
+    let (ada, bob, mut relay, id) =
+        both_with(Edits::new().set("name", "Acme").set("credit_limit", "10.00 USD"));
     bob.hands.pass(1_000);
     ada.client.update(id, Edits::new().set("credit_limit", "20.00 USD")).unwrap();
     bob.client.update(id, Edits::new().set("credit_limit", "30.00 USD")).unwrap();

@@ -6,7 +6,7 @@ use crdt_core::protocol::{Dependencies, Entry, Page};
 use crdt_core::record::document::{Document, Purpose};
 use crdt_core::record::{Cells, Change};
 
-use crate::harness::{Device, Relay};
+use crate::harness::{Device, Relay, both_with};
 use crate::records::LOADS;
 
 /// Two accounts on the server, and the page that brings them.
@@ -106,12 +106,8 @@ fn save(changes: &[crdt_core::protocol::SentChange]) -> Vec<u8> {
 #[test]
 fn a_whole_document_takes_the_place_of_what_was_accepted_and_keeps_what_was_not() {
     let _alone = LOADS.lock().unwrap();
-    let (ada, bob) = (Device::new("ada"), Device::new("bob"));
-    let mut relay = Relay::default();
-    let edits = Edits::new().set("name", "Acme").set_text("notes", "base");
-    let id = ada.client.create("account", edits).unwrap();
-    relay.accept_all(&ada);
-    relay.give_all(&bob);
+    let (ada, bob, mut relay, id) =
+        both_with(Edits::new().set("name", "Acme").set_text("notes", "base"));
     ada.client
         .update(id, Edits::new().set("phone", "123 4567").splice("notes", 0, 0, "> "))
         .unwrap();

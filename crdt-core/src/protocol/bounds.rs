@@ -1,6 +1,8 @@
 //! Counts what a message would hold before anything is decoded: two bytes on the wire can become two hundred
 //! in memory, before any user is known.
 
+use prost::encoding::decode_varint;
+
 use super::frame::FrameError;
 use crate::limits;
 
@@ -163,15 +165,7 @@ fn next_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Option<&'a [u8]>)> {
 }
 
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for place in 0..10 {
-        let byte = *bytes.split_off_first()?;
-        value |= u64::from(byte & 0x7f) << (7 * place);
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
+    decode_varint(bytes).ok()
 }
 
 fn malformed() -> FrameError {

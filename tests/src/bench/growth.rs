@@ -2,17 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use client_sdk::Paging;
 
-use super::figure::{Spread, micros, millis};
+use super::figure::Spread;
 use super::options::Options;
 use super::plot::{Panel, draw};
 use super::stage::{Stage, owner};
-use super::workload::Workload;
-use super::{alone, contact, w1};
+use super::workload::{FieldEdit, Workload};
+use super::{alone, w1, w2, w5, w9};
 
 /// Numbers of records, up to the one that is asked for.
 const STEPS: [usize; 6] = [1_000, 3_000, 10_000, 30_000, 100_000, 250_000];
@@ -63,42 +61,20 @@ fn measure(options: &Options, records: usize) -> Result<Point> {
     let path = stage.path(file);
     let file_mb = fs::metadata(&path)?.len() as f64 / 1e6;
     let device = stage.device(file, &name)?;
-    let reconnects = (0..options.runs * 5).map(|_| {
-        let begin = Instant::now();
-        let handle = device.start_sync()?;
-        stage.wait_until_live(&device)?;
-        let took = millis(begin.elapsed());
-        drop(handle);
-        Ok(took)
-    });
+    let times = 0..options.runs * 5;
+    let reconnects = times.clone().map(|_| Ok(w5::reconnect(&stage, &device)?.0));
     let reconnects = reconnects.collect::<Result<Vec<f64>>>()?;
     device.close();
-    let opens = (0..options.runs * 5).map(|_| {
-        let begin = Instant::now();
-        let client = stage.offline(&path, &name)?;
-        let rows = client.query(FIRST, &[], Paging::first(50))?.rows.len();
-        let took = millis(begin.elapsed());
-        ensure!(rows == 50, "{rows} records are found");
-        client.close();
-        Ok(took)
-    });
-    let opens = opens.collect::<Result<Vec<f64>>>()?;
-    let client = stage.offline(&path, &name)?;
-    let edits = workload.w2_that_write().into_iter().take(EDITS).map(|edit| {
-        let (id, edits) = (contact::id(&edit.id)?, contact::field_edit(&edit));
-        let begin = Instant::now();
-        client.update(id, edits)?;
-        Ok(micros(begin.elapsed()))
-    });
-    let edits = edits.collect::<Result<Vec<f64>>>()?;
-    client.close();
+    let opens = times.map(|_| w9::open(&stage, &path)).collect::<Result<Vec<f64>>>()?;
+    let edits: Vec<FieldEdit> = workload.w2_that_write().into_iter().take(EDITS).collect();
+    let (edits, _) = w2::edit(&stage, &path, &edits)?;
     Ok(Point {
         records,
         first_sync_s: pulled.searchable_ms / 1e3,
         peak_mb: pulled.peak_mb,
         file_mb,
         reconnect_ms: Spread::of(&reconnects).median,
-        edit_us: Spread::of(&edits).median,
+        edit_us: edits.p50,
         open_ms: Spread::of(&opens).median,
     })
 }
@@ -135,5 +111,3 @@ fn panels(points: &[Point]) -> Vec<Panel> {
         panel("Open to a first page", "ms", |point| point.open_ms),
     ]
 }
-
-const FIRST: &str = "SELECT _id, last_name FROM contact ORDER BY last_name LIMIT 50";

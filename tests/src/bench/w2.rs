@@ -56,7 +56,7 @@ pub fn run(
 }
 
 /// How long each took, and what the first of them added to the log, bytes an edit.
-fn edit(stage: &Stage, path: &Path, edits: &[FieldEdit]) -> Result<(Latency, f64)> {
+pub(super) fn edit(stage: &Stage, path: &Path, edits: &[FieldEdit]) -> Result<(Latency, f64)> {
     let client = stage.offline(path, &owner(0))?;
     let mut measured = Vec::with_capacity(edits.len());
     let mut log = Log::before(path);

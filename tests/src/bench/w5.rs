@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use client_sdk::Client;
+use client_sdk::{Client, SyncHandle};
 
 use super::echo::Echo;
 use super::figure::{Figure, Target, millis};
@@ -29,10 +29,8 @@ pub fn run(
     let (mut up, mut down, mut messages) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs * 5 {
         let wire_before = stage.wire()?;
-        let begin = Instant::now();
-        let handle = device.start_sync()?;
-        stage.wait_until_live(device)?;
-        took.push(millis(begin.elapsed()));
+        let (millis_taken, handle) = reconnect(stage, device)?;
+        took.push(millis_taken);
         let asked = stage.wire()?.since(&wire_before).frames_in;
         // Its goodbye counts too: the whole session is paid for.
         drop(handle);
@@ -56,4 +54,12 @@ pub fn run(
     ];
     report.add("W5 reconnect with nothing new", figures, Loads::now().since(&before), Vec::new());
     Ok(())
+}
+
+/// How long a device takes until it is up to date again, ms; it syncs until the handle is dropped.
+pub(super) fn reconnect(stage: &Stage, device: &Client) -> Result<(f64, SyncHandle)> {
+    let begin = Instant::now();
+    let handle = device.start_sync()?;
+    stage.wait_until_live(device)?;
+    Ok((millis(begin.elapsed()), handle))
 }

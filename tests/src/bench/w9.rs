@@ -36,16 +36,12 @@ pub fn run(
     stage.offline(&path, &owner(0))?.close();
     let (mut own, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..runs {
-        let begin = Instant::now();
-        let client = stage.offline(&path, &owner(0))?;
-        let rows = client.query(FIRST, &[], Paging::first(50))?.rows.len();
-        own.push(millis(begin.elapsed()));
-        client.close();
+        own.push(open(stage, &path)?);
         let begin = Instant::now();
         let bare = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let found = bare.prepare(FIRST)?.query_map([], |_| Ok(()))?.count();
         floors.push(millis(begin.elapsed()));
-        ensure!(rows == 50 && found == 50, "{rows} and {found} records are found");
+        ensure!(found == 50, "{found} records are found");
     }
     let size = std::fs::metadata(&path)?.len() as f64 / workload.contacts.len() as f64;
     let (document, entity) = (bytes_of(&path, "document")?, bytes_of(&path, contact::ENTITY)?);
@@ -66,6 +62,17 @@ pub fn run(
     );
     report.add("W9 a device's file", figures, Loads::now().since(&before), vec![note]);
     Ok(())
+}
+
+/// From opening a device's file until a page of 50 is read, ms.
+pub(super) fn open(stage: &Stage, path: &Path) -> Result<f64> {
+    let begin = Instant::now();
+    let client = stage.offline(path, &owner(0))?;
+    let rows = client.query(FIRST, &[], Paging::first(50))?.rows.len();
+    let took = millis(begin.elapsed());
+    client.close();
+    ensure!(rows == 50, "{rows} records are found");
+    Ok(took)
 }
 
 /// What the values of a table's rows occupy, bytes.

@@ -14,13 +14,13 @@ fn main() {
 
 #[cfg(debug_assertions)]
 mod hunt {
-    use std::collections::VecDeque;
     use std::sync::{Mutex, PoisonError};
     use std::time::Instant;
 
     use anyhow::{Context as _, bail};
     use crdt_core::planted::Bug;
     use tests::planted::{self, Kind, Outcome, Seeds};
+    use tests::simulator::cores::on_every_core;
 
     /// Schedules of one search unless another number is given.
     const LIMIT: u64 = 1_000;
@@ -39,23 +39,11 @@ mod hunt {
 
     fn search(limit: u64, names: &[&str]) -> anyhow::Result<()> {
         let named = |name: &&str| Bug::named(name).with_context(|| format!("no bug {name}"));
-        let mut bugs = names.iter().map(named).collect::<anyhow::Result<VecDeque<Bug>>>()?;
+        let mut bugs = names.iter().map(named).collect::<anyhow::Result<Vec<Bug>>>()?;
         if bugs.is_empty() {
             bugs.extend(Bug::ALL);
         }
-        let bugs = Mutex::new(bugs);
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| {
-                    loop {
-                        let next = bugs.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                        let Some(bug) = next else { return };
-                        hunt(bug, limit);
-                    }
-                });
-            }
-        });
+        on_every_core(&bugs, |bug| hunt(*bug, limit));
         Ok(())
     }
 

@@ -104,9 +104,7 @@ impl World {
         self.assert_verified(device);
         self.check_account(device);
     }
-}
 
-impl World {
     /// Checks that a device's cells are what its documents say, read by Automerge itself.
     ///
     /// # Panics

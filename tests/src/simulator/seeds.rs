@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::attempt::{Failure, attempt};
+use super::cores::on_every_core;
 use super::plan::Plan;
 use super::shrink::{Patience, Shortened, shorten};
 use crate::harness::tally::Tally;
@@ -70,53 +70,37 @@ pub fn run_seeds(
     plan: impl Fn(u64) -> Plan + Sync,
     run: impl Fn(&Plan) -> Ran + Sync,
 ) -> Outcome {
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
     let stop = AtomicBool::new(false);
     let keeps_going = std::env::var_os("FIELDBOOK_KEEP_GOING").is_some();
-    let name = thread::current().name().unwrap_or_default().to_owned();
-    let work = || {
-        let mut outcome = Outcome::default();
-        while !stop.load(Ordering::Relaxed) {
-            let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-            let plan = plan(*seed);
-            match attempt(|| run(&plan)) {
-                Ok(ran) => {
-                    outcome.schedules += 1;
-                    outcome.ran.add(&ran);
-                }
-                Err(failure) if keeps_going => {
-                    println!("seed {seed} fails: {} ({})", failure.message, failure.place);
-                    outcome.failed.get_or_insert_with(|| Failed::unshortened(plan, failure));
-                }
-                Err(failure) => {
-                    stop.store(true, Ordering::Relaxed);
-                    outcome.failed = Some(Failed::of(plan, failure, &run));
-                }
-            }
+    let outcomes = on_every_core(seeds, |seed| {
+        if stop.load(Ordering::Relaxed) {
+            return Outcome::default();
         }
-        outcome
-    };
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers)
-            .map(|_| {
-                let worker = thread::Builder::new().name(name.clone());
-                worker.spawn_scoped(scope, work).expect("a thread can be started")
-            })
-            .collect();
-        let mut sum = Outcome::default();
-        for thread in threads {
-            let outcome = thread.join().expect("a worker keeps its failures");
-            sum.schedules += outcome.schedules;
-            sum.ran.add(&outcome.ran);
-            // Of two that failed at once the smaller seed is told, so that the same run tells the same.
-            sum.failed = [sum.failed, outcome.failed]
-                .into_iter()
-                .flatten()
-                .min_by_key(|failed| failed.plan.seed);
-        }
-        sum
-    })
+        let plan = plan(*seed);
+        let failure = match attempt(|| run(&plan)) {
+            Ok(ran) => return Outcome { schedules: 1, ran, failed: None },
+            Err(failure) => failure,
+        };
+        let failed = if keeps_going {
+            println!("seed {seed} fails: {} ({})", failure.message, failure.place);
+            Failed::unshortened(plan, failure)
+        } else {
+            stop.store(true, Ordering::Relaxed);
+            Failed::of(plan, failure, &run)
+        };
+        Outcome { failed: Some(failed), ..Outcome::default() }
+    });
+    let mut sum = Outcome::default();
+    for outcome in outcomes {
+        sum.schedules += outcome.schedules;
+        sum.ran.add(&outcome.ran);
+        // Of two that failed at once the smaller seed is told, so that the same run tells the same.
+        sum.failed = [sum.failed, outcome.failed]
+            .into_iter()
+            .flatten()
+            .min_by_key(|failed| failed.plan.seed);
+    }
+    sum
 }
 
 impl Failed {

@@ -149,12 +149,8 @@ impl Rewriting {
         let Some(written) = self.documents.get(&document) else { return Ok(()) };
         for (_, again) in written.changes.iter().filter(|(of, _)| *of == batch) {
             let (change, encoded) = (again.change.clone(), again.encoded.clone());
-            Fresh { change, encoded, accepted: false }.save(
-                connection,
-                document,
-                Some(batch),
-                Form::Whole,
-            )?;
+            let fresh = Fresh { change, encoded, accepted: false };
+            fresh.save(connection, document, Some(batch), Form::Whole)?;
         }
         Ok(())
     }

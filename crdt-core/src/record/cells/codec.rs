@@ -1,12 +1,14 @@
 //! How cells are stored beside a document: counted values one after the other, keys by number where they have
-//! one, and who wrote an operation and when only where that differs from the one before. The first byte tells it from the first form, which is
-//! read as well.
+//! one, and who wrote an operation and when only where that differs from the one before. The first byte tells it
+//! from the first form, which is read as well.
 
 mod first;
 mod names;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use prost::encoding::{decode_varint, encode_varint};
 
 use crate::id::{ActorId, ChangeHash};
 use crate::time::Timestamp;
@@ -71,11 +73,14 @@ impl Cells {
     pub fn from_stored(bytes: &[u8]) -> Result<Self, StoredCellsError> {
         match bytes.split_first() {
             None => Ok(Self::default()),
-            Some((&DENSE, rest)) => read(&mut Reader { rest })
-                .ok_or_else(|| StoredCellsError("its parts do not fit together".to_owned())),
+            Some((&DENSE, rest)) => read(&mut Reader { rest }).ok_or_else(unfit),
             Some(_) => first::read(bytes),
         }
     }
+}
+
+fn unfit() -> StoredCellsError {
+    StoredCellsError("its parts do not fit together".to_owned())
 }
 
 struct Writer {
@@ -84,12 +89,8 @@ struct Writer {
 }
 
 impl Writer {
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.bytes.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.bytes.push(number as u8);
+    fn number(&mut self, number: u64) {
+        encode_varint(number, &mut self.bytes);
     }
 
     fn signed(&mut self, number: i64) {
@@ -195,17 +196,7 @@ impl<'a> Reader<'a> {
     }
 
     fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let part = u64::from(byte & 0x7f);
-            number |= part << shift;
-            if byte & 0x80 == 0 {
-                // The tenth byte holds the last bit.
-                return (shift < 63 || part <= 1).then_some(number);
-            }
-        }
-        None
+        decode_varint(&mut self.rest).ok()
     }
 
     fn signed(&mut self) -> Option<i64> {

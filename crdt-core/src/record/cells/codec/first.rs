@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::StoredCellsError;
+use super::{StoredCellsError, unfit};
 use crate::id::{ActorId, ChangeHash};
 use crate::record::cells::{Cells, LastEdit, Live, LiveOp, Written};
 use crate::record::{OpId, Scalar};
@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 /// Reads what the first version wrote.
 pub(super) fn read(bytes: &[u8]) -> Result<Cells, StoredCellsError> {
     let row = CellsRow::decode(bytes).map_err(|e| StoredCellsError(e.to_string()))?;
-    from_row(row).ok_or_else(|| StoredCellsError("its parts do not fit together".to_owned()))
+    from_row(row).ok_or_else(unfit)
 }
 
 #[derive(Clone, PartialEq, Message)]
