@@ -6,6 +6,7 @@ pub mod device;
 pub mod digest;
 pub mod files;
 pub mod given_back;
+mod images;
 pub mod ledger;
 pub mod network;
 pub mod probes;

@@ -350,8 +350,7 @@ impl State {
     }
 
     fn put(&mut self, image: &Image) {
-        let gone = self.medium.as_written();
-        for name in gone.keys().filter(|name| !image.contains_key(*name)) {
+        for name in self.medium.names().filter(|name| !image.contains_key(*name)) {
             remove(name);
         }
         for (name, bytes) in image {
@@ -368,7 +367,7 @@ impl State {
         self.open.clear();
         self.life += 1;
         // The index of a log lives in memory that all processes shared.
-        for name in self.medium.as_written().keys() {
+        for name in self.medium.names() {
             remove(&format!("{name}-shm"));
         }
     }

@@ -46,8 +46,9 @@ pub(crate) fn query(
         rows.push(values.collect::<Result<_, _>>().map_err(at_fault)?);
     }
     if columns.is_empty() {
-        // A kept statement that gives no row may be from before a column came.
-        columns = names(&connection.prepare(sql).map_err(at_fault)?);
+        // Now that it has run, a kept statement knows of a column that came since.
+        drop(found);
+        columns = names(&statement);
     }
     Ok(Rows { columns, rows, more: false })
 }

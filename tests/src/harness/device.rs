@@ -10,6 +10,7 @@ use crdt_core::schema::Schema;
 use rand::rngs::StdRng;
 
 use super::files::Files;
+use super::images;
 use super::network::Link;
 use super::time::{SimClock, WorldTime};
 use crate::vfs::Disk;
@@ -87,6 +88,9 @@ impl SimDevice {
         config.vfs = Some(self.disk.name());
         config.max_page_count = self.max_page_count;
         config.schema = self.schema.clone();
+        if !self.path.exists() && self.max_page_count.is_none() {
+            images::put_device(&self.path, self.schema.as_ref().unwrap_or(Schema::builtin()));
+        }
         let client = Client::open(config)?;
         let sync = SyncLoop::new(&client);
         self.running = Some(Running { client, sync });

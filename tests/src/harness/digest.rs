@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crdt_core::id::DocumentId;
 
 use super::world::{Device, World};
+pub use on_server::Said;
 
 /// What a replica shows, one line for each thing that two replicas can differ in: place → value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,15 +58,34 @@ impl World {
     /// What the server's cells say.
     #[must_use]
     pub fn picture_of_server(&self) -> Picture {
-        self.picture_of_server_where(&|_| true)
+        self.said_by_server().picture(&|_| true)
     }
 
-    /// What the server's cells say, of some documents.
-    pub(super) fn picture_of_server_where(
+    /// What the server's documents say at this moment.
+    #[must_use]
+    pub fn said_by_server(&self) -> Said<'_> {
+        Said::by(&self.server)
+    }
+
+    /// Checks that a device holds these documents of the server's and no others, and shows what they say.
+    ///
+    /// # Panics
+    /// When it does not; the message names the table, the record and the field.
+    pub fn assert_shows(&self, device: Device, is_visible: &dyn Fn(&DocumentId) -> bool) {
+        self.assert_shows_of(&self.said_by_server(), device, is_visible);
+    }
+
+    /// As [`World::assert_shows`], with what the server was found to say.
+    ///
+    /// # Panics
+    /// As [`World::assert_shows`].
+    pub fn assert_shows_of(
         &self,
+        said: &Said<'_>,
+        device: Device,
         is_visible: &dyn Fn(&DocumentId) -> bool,
-    ) -> Picture {
-        on_server::picture(&self.server, is_visible)
+    ) {
+        self.assert_pictured(device, &said.picture(is_visible));
     }
 
     /// What a device's tables show.
@@ -86,7 +106,7 @@ impl World {
         }
     }
 
-    pub(super) fn assert_pictured(&self, device: Device, wanted: &Picture) {
+    fn assert_pictured(&self, device: Device, wanted: &Picture) {
         let differences = self.picture_of(device).differences(wanted);
         let shown: Vec<&str> =
             differences.iter().take(DIFFERENCES_SHOWN).map(String::as_str).collect();
@@ -121,9 +141,12 @@ impl World {
     }
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Bytes, as places and values spell them.
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from(DIGITS[digit as usize]));
+    bytes.iter().flat_map(digits).collect()
 }
 
 /// What a row of an entity's table shows in one column.

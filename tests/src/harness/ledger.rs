@@ -33,16 +33,29 @@ pub(super) struct Held {
     has_copies: bool,
 }
 
+/// Where a device has batches, in one question: it is asked after every frame.
+const HELD: &str = "SELECT batch, 'unanswered' FROM outbox WHERE state = 0
+    UNION ALL SELECT batch, 'kept' FROM outbox WHERE state = 1
+    UNION ALL SELECT batch, 'disputed' FROM dispute
+    UNION ALL SELECT batch, 'erased' FROM resolution WHERE how = 'erased'";
+
 impl Held {
     pub(super) fn by(client: &Client, is_answered: bool, has_copies: bool) -> Self {
-        Self {
-            is_answered,
-            has_copies,
-            unanswered: batches(client, "SELECT batch FROM outbox WHERE state = 0"),
-            disputed: batches(client, "SELECT batch FROM dispute"),
-            kept: batches(client, "SELECT batch FROM outbox WHERE state = 1"),
-            erased: batches(client, "SELECT batch FROM resolution WHERE how = 'erased'"),
+        let mut held = Self { is_answered, has_copies, ..Self::default() };
+        let rows = client.query(HELD, &[], Default::default());
+        for row in rows.expect("the public tables can be read").rows {
+            let [Value::Bytes(batch), Value::Str(place)] = &row[..] else {
+                panic!("{row:?} is no batch in a place")
+            };
+            let place = match place.as_str() {
+                "unanswered" => &mut held.unanswered,
+                "kept" => &mut held.kept,
+                "disputed" => &mut held.disputed,
+                _ => &mut held.erased,
+            };
+            place.insert(BatchId::try_from(&batch[..]).expect("a batch's name has 16 bytes"));
         }
+        held
     }
 }
 
@@ -104,6 +117,11 @@ impl Ledger {
     pub(super) fn lose(&mut self, lost: impl IntoIterator<Item = BatchId>) {
         self.lost.extend(lost);
         self.unasked.extend(self.confirmed.keys());
+    }
+
+    /// Whether a device has not been asked yet, since the last loss.
+    pub(super) fn is_unasked(&self, device: usize) -> bool {
+        self.unasked.contains(&device)
     }
 
     /// Notes, once after each loss, what a device still holds of what was lost.

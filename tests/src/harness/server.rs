@@ -25,6 +25,7 @@ use sync_server::store::{self, Read, Store, StoreError};
 use sync_server::workspace::{Feed, Folding, Stride, Submitted, Workspace};
 
 use super::files::Files;
+use super::images;
 use super::network::Wire;
 use crate::vfs::Disk;
 
@@ -118,8 +119,7 @@ impl SimServer {
         let mut leases = StdRng::seed_from_u64(seed ^ 0x005e_4e5e);
         let mut epoch = [0; 16];
         leases.fill_bytes(&mut epoch);
-        SqliteStore::create(&path, Epoch(epoch), schema)
-            .expect("an empty folder takes a new workspace");
+        images::put_server(&path, Epoch(epoch), schema);
         let disk = Disk::new();
         let options = SqliteOptions { vfs: Some(disk.name()), ..SqliteOptions::default() };
         let log = BTreeMap::new();

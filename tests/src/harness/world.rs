@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use client_sdk::engine::{ConnectionId, Input, Nudge};
-use client_sdk::{EditError, SyncPhase, Transaction};
+use client_sdk::{Client, EditError, SyncPhase, Transaction};
 use crdt_core::id::{Epoch, MemberId};
 use crdt_core::protocol::Page;
 use crdt_core::schema::Schema;
@@ -39,6 +39,7 @@ pub use storage::Storage;
 pub use wiretap::holds;
 
 use crate::simulator::attempt::keep_trace;
+use crate::vfs::Disk;
 
 /// A device's place in the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -428,8 +429,10 @@ impl World {
 
     fn held_by(&self, device: Device) -> Held {
         let at = self.at(device);
-        let hello = at.client().hello(String::new()).expect("a device can be read");
-        let knows_the_log = self.epoch.is_none_or(|epoch| hello.epoch == Some(epoch));
+        let epoch_of = |client: &Client| client.hello(String::new()).map(|hello| hello.epoch);
+        let knows_the_log = self.epoch.is_none_or(|epoch| {
+            epoch_of(at.client()).expect("a device can be read") == Some(epoch)
+        });
         let mut copies = self.copies.iter();
         let has_copies = copies.any(|(copy, origin)| [*copy, *origin].contains(&device.0));
         Held::by(at.client(), knows_the_log && at.sync().is_synced(), has_copies)
@@ -437,8 +440,10 @@ impl World {
 
     /// Notes what a device that has just started, or runs, still holds of what the server has lost.
     fn ask_for_lost(&mut self, device: Device) {
-        let held = self.held_by(device);
-        self.ledger.ask(device.0, &held);
+        if self.ledger.is_unasked(device.0) {
+            let held = self.held_by(device);
+            self.ledger.ask(device.0, &held);
+        }
     }
 
     /// Whether every running device is synced.
@@ -481,8 +486,10 @@ impl World {
 }
 
 impl Drop for World {
-    /// A failed simulation says how to see it again.
+    /// A failed simulation says how to see it again. Nothing is closed: the files go with the world.
     fn drop(&mut self) {
+        self.devices.iter().map(SimDevice::disk).for_each(Disk::orphan);
+        self.server.disk().orphan();
         if std::thread::panicking() && !keep_trace(self.trace.lines()) {
             eprintln!("the last events:");
             self.trace.lines().for_each(|line| eprintln!("  {line}"));

@@ -20,11 +20,12 @@ pub(super) fn check_rest(organisation: &mut Organisation, stage: &mut Stage) {
         let governed = organisation.governed.borrow();
         survey::model_of(stage.world.server(), &governed.policy, &governed.members)
     };
-    for device in stage.devices.clone() {
+    let server_says = stage.world.said_by_server();
+    for device in stage.devices.iter().copied() {
         stage.check_settled(device);
         let visible = model.visible(stage.world.at(device).member());
         let shows = |id: &DocumentId| visible.contains(&(id.record, id.section.to_string()));
-        stage.world.assert_shows(device, &shows);
+        stage.world.assert_shows_of(&server_says, device, &shows);
     }
     for record in &organisation.erased {
         assert!(!said.contains_key(record), "{record} was erased, and the server has it");

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crdt_core::id::{BatchId, MemberId, RecordId};
+use crdt_core::id::{BatchId, DocumentId, MemberId, RecordId};
 use crdt_core::record::Value;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -164,10 +164,12 @@ impl App for Guest {
 
     fn check_rest(&mut self, stage: &mut Stage) {
         let mut held: BTreeMap<MemberId, (Device, BTreeSet<_>)> = BTreeMap::new();
-        for device in stage.devices.clone() {
+        let server_says = stage.world.said_by_server();
+        for device in stage.devices.iter().copied() {
             stage.check_settled(device);
             let documents = stage.documents_of(device);
-            stage.world.assert_shows(device, &|id| documents.contains(id));
+            let holds = |id: &DocumentId| documents.contains(id);
+            stage.world.assert_shows_of(&server_says, device, &holds);
             let member = stage.world.at(device).member();
             let (first, theirs) = held.entry(member).or_insert((device, documents.clone()));
             assert_eq!(*theirs, documents, "{first:?} and {device:?} belong to one member");

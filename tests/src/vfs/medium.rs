@@ -104,6 +104,11 @@ impl Medium {
         self.files.entry(Arc::clone(name)).or_default()
     }
 
+    /// The names of its files, also of those that were removed.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.files.keys()
+    }
+
     /// What every file says when nothing is lost, as when only the process dies.
     #[must_use]
     pub fn as_written(&self) -> Image {

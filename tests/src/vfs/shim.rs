@@ -112,10 +112,14 @@ impl Vfs {
     }
 }
 
-/// The platform's VFS.
+/// The platform's VFS; where there is one for files that no other process opens, that one: it asks the
+/// operating system for no locks, and keeps the index of the log in memory of its own.
 fn platform() -> *mut ffi::sqlite3_vfs {
-    // SAFETY: the name may be null: then it is the default one, and ours never is.
-    unsafe { ffi::sqlite3_vfs_find(ptr::null()) }
+    // SAFETY: a name is a C string, or null: then it is the default one, and ours never is.
+    unsafe {
+        let alone = ffi::sqlite3_vfs_find(c"unix-excl".as_ptr());
+        if alone.is_null() { ffi::sqlite3_vfs_find(ptr::null()) } else { alone }
+    }
 }
 
 impl Handle {

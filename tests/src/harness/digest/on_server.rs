@@ -2,8 +2,9 @@
 //! a second time, so that a fault in one of them shows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crdt_core::id::{DocumentId, RecordId, Section};
+use crdt_core::id::{DocumentId, RecordId};
 use crdt_core::record::{Cells, DELETED, Live, LiveOp, Money, Scalar, Value};
 use crdt_core::schema::{Entity, Field, FieldKind, MergeRule, Schema};
 use sync_server::store::{DocumentRow, Read, StoreError};
@@ -12,54 +13,68 @@ use super::super::server::SimServer;
 use super::{Picture, cell_place, conflict_place, document_place, hex};
 use crate::model::merge;
 
-type Documents = BTreeMap<RecordId, BTreeMap<Section, (DocumentRow, Cells)>>;
-
-pub(super) fn picture(server: &SimServer, is_visible: &dyn Fn(&DocumentId) -> bool) -> Picture {
-    let schema = server.schema();
-    server.read(|tx| {
-        let mut picture = Picture::default();
-        for documents in documents(tx, is_visible)?.values() {
-            record(tx, &schema, documents, &mut picture)?;
-        }
-        Ok(picture)
-    })
+/// What a server's documents say at one moment, read once for all who are compared with it.
+pub struct Said<'s> {
+    server: &'s SimServer,
+    schema: Arc<Schema>,
+    records: BTreeMap<RecordId, Vec<Document>>,
 }
 
-fn documents(
-    tx: &dyn Read,
-    is_visible: &dyn Fn(&DocumentId) -> bool,
-) -> Result<Documents, StoreError> {
-    let mut documents = Documents::new();
-    let mut last = 0;
-    while let Some(number) = tx.document_after(last)? {
-        last = number;
-        let Some(row) = tx.document(number)? else { continue };
-        if !is_visible(&row.id) {
-            continue;
-        }
-        let cells = Cells::from_stored(&row.cells).expect("the server's cells can be read");
-        let sections = documents.entry(row.id.record).or_default();
-        sections.insert(row.id.section.clone(), (row, cells));
+/// A document of the server's.
+struct Document {
+    row: DocumentRow,
+    cells: Cells,
+    spelt: String,
+}
+
+impl<'s> Said<'s> {
+    pub(super) fn by(server: &'s SimServer) -> Self {
+        let records = server.read(|tx| {
+            let mut records: BTreeMap<_, Vec<Document>> = BTreeMap::new();
+            let mut last = 0;
+            while let Some(number) = tx.document_after(last)? {
+                last = number;
+                let Some(row) = tx.document(number)? else { continue };
+                let cells = Cells::from_stored(&row.cells).expect("the server's cells can be read");
+                let spelt = format!("{cells:?}");
+                let document = Document { row, cells, spelt };
+                records.entry(document.row.id.record).or_default().push(document);
+            }
+            Ok(records)
+        });
+        Self { server, schema: server.schema(), records }
     }
-    Ok(documents)
+
+    /// What some of the documents say.
+    pub(super) fn picture(&self, is_visible: &dyn Fn(&DocumentId) -> bool) -> Picture {
+        self.server.read(|tx| {
+            let mut picture = Picture::default();
+            for documents in self.records.values() {
+                let seen = documents.iter().filter(|document| is_visible(&document.row.id));
+                record(tx, &self.schema, &seen.collect::<Vec<_>>(), &mut picture)?;
+            }
+            Ok(picture)
+        })
+    }
 }
 
 fn record(
     tx: &dyn Read,
     schema: &Schema,
-    documents: &BTreeMap<Section, (DocumentRow, Cells)>,
+    documents: &[&Document],
     picture: &mut Picture,
 ) -> Result<(), StoreError> {
-    let Some((row, _)) = documents.values().next() else { return Ok(()) };
+    let Some(Document { row, .. }) = documents.first() else { return Ok(()) };
     let entity = schema.entity(&row.entity).expect("the server takes entities of its schema only");
     let id = row.id.record.as_bytes();
-    let main = documents.get(&Section::main()).map(|(_, cells)| cells);
+    let main = documents.iter().find(|document| document.row.id.section.is_main());
+    let main = main.map(|document| &document.cells);
     let deleted = main.is_some_and(|main| !main.live(DELETED).is_empty());
     let mut last = None;
-    for (section, (row, cells)) in documents {
-        let place = |what| document_place(id, section.as_str(), what);
+    for Document { row, cells, spelt } in documents {
+        let place = |what| document_place(id, row.id.section.as_str(), what);
         picture.put(place("number"), row.number.to_string());
-        picture.put(place("cells"), format!("{cells:?}"));
+        picture.put(place("cells"), spelt.clone());
         last = last.max(cells.last_edit());
         conflicts(tx, entity, (row, cells, deleted), picture)?;
         if !deleted && main.is_some() {

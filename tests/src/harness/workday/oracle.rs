@@ -26,6 +26,7 @@ impl Workday {
     pub(super) fn check_rest(&mut self) {
         self.check_accounts();
         let (model, said) = survey::model_of(self.world.server(), &self.policy, &self.members);
+        let server_says = self.world.said_by_server();
         for device in self.devices.clone() {
             let at = self.world.at(device);
             let unsent = at.client().unsent().expect("a device can be read");
@@ -34,7 +35,7 @@ impl Workday {
             assert_eq!(accounting.pending, 0, "{}: {accounting:?}", at.name);
             let visible = model.visible(at.member());
             let shows = |id: &DocumentId| visible.contains(&(id.record, id.section.to_string()));
-            self.world.assert_shows(device, &shows);
+            self.world.assert_shows_of(&server_says, device, &shows);
             self.ran.disputed += self.world.disputes(device).len();
         }
         self.check_marks(&said);

@@ -1,7 +1,7 @@
 //! People, policies and devices as an operator governs them, and what follows for everybody's sessions.
 
 use client_sdk::SyncPhase;
-use crdt_core::id::{DeviceId, DocumentId, MemberId};
+use crdt_core::id::{DeviceId, MemberId};
 pub use sync_server::workspace::MemberChanges;
 use sync_server::workspace::Workspace;
 
@@ -118,15 +118,6 @@ impl World {
         let (done, acts) = self.server.govern(self.moment(), work);
         self.act(acts);
         done
-    }
-
-    /// Checks that a device holds these documents of the server's and no others, and shows what they say.
-    ///
-    /// # Panics
-    /// When it does not; the message names the table, the record and the field.
-    pub fn assert_shows(&self, device: Device, is_visible: &dyn Fn(&DocumentId) -> bool) {
-        let wanted = self.picture_of_server_where(is_visible);
-        self.assert_pictured(device, &wanted);
     }
 }
 
