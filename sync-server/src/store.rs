@@ -138,19 +138,8 @@ pub struct DocumentRow {
     pub entity: String,
     /// What it says, stored.
     pub cells: Vec<u8>,
-    /// The uncompressed save of the folded changes, if some were folded.
-    pub snapshot: Option<Vec<u8>>,
-    /// The position up to which changes are folded; 0 when none are.
+    /// The position up to which changes are folded into a snapshot; 0 when none are.
     pub folded_to: u64,
-}
-
-/// The changes of a document that could be folded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Foldable {
-    /// How many.
-    pub changes: u64,
-    /// Their bytes together.
-    pub bytes: u64,
 }
 
 /// A change's row: the index stays when the bytes are folded into the snapshot.
@@ -258,6 +247,8 @@ pub trait Read:
     fn document(&self, number: u64) -> Result<Option<DocumentRow>, StoreError>;
     /// A document by name.
     fn find_document(&self, id: &DocumentId) -> Result<Option<DocumentRow>, StoreError>;
+    /// The uncompressed save of a document's folded changes, if some were folded.
+    fn snapshot(&self, document: u64) -> Result<Option<Vec<u8>>, StoreError>;
     /// A document's changes whose hash begins with `prefix`; at most 16.
     fn changes_like(&self, document: u64, prefix: u32) -> Result<Vec<ChangeRow>, StoreError>;
     /// A document's changes after a position, in the log's order.
@@ -268,8 +259,16 @@ pub trait Read:
     fn changes_at(&self, position: u64) -> Result<Vec<ChangeRow>, StoreError>;
     /// The position of a document's first change; nothing when it has none.
     fn first_position(&self, document: u64) -> Result<Option<u64>, StoreError>;
-    /// A document's changes up to a position that are not folded.
-    fn foldable(&self, document: u64, up_to: u64) -> Result<Foldable, StoreError>;
+    /// The documents that were changed after a position and up to another, each with the position, in the
+    /// log's order.
+    fn changed(&self, after: u64, up_to: u64) -> Result<Vec<(u64, u64)>, StoreError>;
+    /// The bytes of a document's changes up to a position that are not folded, when they are at least so many.
+    fn foldable(
+        &self,
+        document: u64,
+        up_to: u64,
+        changes_min: u64,
+    ) -> Result<Option<u64>, StoreError>;
     /// The number of the document after a number.
     fn document_after(&self, number: u64) -> Result<Option<u64>, StoreError>;
     /// A batch by name.

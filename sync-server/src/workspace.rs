@@ -110,6 +110,8 @@ pub struct Submitted {
 /// What a commit did.
 #[derive(Debug, Default)]
 pub struct Committed {
+    /// How many of the batches were looked at.
+    pub judged: usize,
     /// The answers, in the order of the batches.
     pub receipts: Vec<(ReplicaId, Receipt)>,
     /// The log's last position.

@@ -100,10 +100,10 @@ impl Workspaces {
         let (head_sender, head) = watch::channel(workspace.head()?);
         let metrics = self.metrics.clone();
         let aside = Aside::new(self.directory.join("poison").join(name));
-        let actor = Actor::new(workspace, head_sender, mark, metrics, aside);
+        let actor = Actor::new(workspace, inbox, head_sender, mark, metrics, aside);
         let thread = std::thread::Builder::new()
             .name(format!("workspace {name}"))
-            .spawn(move || actor.run(inbox, &opener))
+            .spawn(move || actor.run(&opener))
             .map_err(|error| StoreError::Backend(error.into()))?;
         let pages = Arc::new(Pages::new(recent, self.catching_up.clone()));
         let handle = Handle { commands, head, store, pages };

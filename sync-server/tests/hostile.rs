@@ -234,10 +234,12 @@ impl Stage {
         let Some(row) = store::read(&*self.world.store, |tx| tx.find_document(&id)).unwrap() else {
             return;
         };
-        let changes =
-            store::read(&*self.world.store, |tx| tx.changes_after(row.number, 0)).unwrap();
+        let (snapshot, changes) = store::read(&*self.world.store, |tx| {
+            Ok((tx.snapshot(row.number)?, tx.changes_after(row.number, 0)?))
+        })
+        .unwrap();
         let bytes = changes.iter().filter_map(|change| change.bytes.as_deref());
-        let document = Document::load(Purpose::Verify, row.snapshot.as_deref(), bytes).unwrap();
+        let document = Document::load(Purpose::Verify, snapshot.as_deref(), bytes).unwrap();
         assert_eq!(document.cells().unwrap(), Cells::from_stored(&row.cells).unwrap());
         tally.documents += 1;
     }

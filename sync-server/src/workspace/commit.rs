@@ -37,6 +37,20 @@ impl Workspace {
         now: Timestamp,
         batches: &[Submitted],
     ) -> Result<Committed, StoreError> {
+        self.commit_until(now, batches, &mut |_| false)
+    }
+
+    /// The same, until it is enough: `is_enough` is asked after each batch, with how many were judged. The
+    /// others of them are as if they had not been handed in.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn commit_until(
+        &mut self,
+        now: Timestamp,
+        batches: &[Submitted],
+        is_enough: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Committed, StoreError> {
         let store = self.store();
         let (mut slow_doors, mut kept) = (self.slow_doors.clone(), self.kept.clone());
         let (before, committed, mut finished) = store::write(&*store, |tx| {
@@ -55,6 +69,10 @@ impl Workspace {
             };
             for submitted in batches {
                 sitting.take(tx, submitted)?;
+                sitting.committed.judged += 1;
+                if is_enough(sitting.committed.judged) {
+                    break;
+                }
             }
             let is_recovering = sitting.recovery == Recovery::Open;
             let (committed, mut finished) = sitting.rise(tx)?;

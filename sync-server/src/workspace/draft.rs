@@ -17,7 +17,6 @@ pub(super) struct Draft {
     pub(super) id: DocumentId,
     pub(super) entity: String,
     pub(super) cells: Cells,
-    snapshot: Option<Vec<u8>>,
     folded_to: u64,
     /// Whether it did not exist before this transaction.
     pub(super) is_new: bool,
@@ -43,7 +42,6 @@ impl Draft {
             id,
             entity: entity.to_owned(),
             cells: Cells::default(),
-            snapshot: None,
             folded_to: 0,
             is_new: true,
             added: Vec::new(),
@@ -59,7 +57,6 @@ impl Draft {
             id: row.id,
             entity: row.entity,
             cells,
-            snapshot: row.snapshot,
             folded_to: row.folded_to,
             is_new: false,
             added: Vec::new(),
@@ -94,13 +91,13 @@ impl Draft {
 
     /// Loads the real document, for the slow door.
     pub(super) fn load(&self, tx: &dyn Read, purpose: Purpose) -> Result<Document, StoreError> {
-        let stored = match self.number {
-            Some(number) => tx.changes_after(number, self.folded_to)?,
-            None => Vec::new(),
+        let (snapshot, stored) = match self.number {
+            Some(number) => (tx.snapshot(number)?, tx.changes_after(number, self.folded_to)?),
+            None => (None, Vec::new()),
         };
         let tail = stored.iter().filter_map(|row| row.bytes.as_deref());
         let added = self.added.iter().map(|added| &added.bytes[..]);
-        let document = Document::load(purpose, self.snapshot.as_deref(), tail.chain(added));
+        let document = Document::load(purpose, snapshot.as_deref(), tail.chain(added));
         let document = document.map_err(damaged)?;
         if document.heads() == self.cells.heads() {
             Ok(document)
@@ -184,7 +181,6 @@ impl Drafts {
                     id: id.clone(),
                     entity: draft.entity.clone(),
                     cells: Vec::new(),
-                    snapshot: None,
                     folded_to: 0,
                 })?;
                 draft.number = Some(number);

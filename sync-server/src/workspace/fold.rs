@@ -1,6 +1,8 @@
 //! Folding: a document's old changes become one snapshot, in the background. Positions, contents and the
 //! index of hashes stay as they are.
 
+use std::collections::BTreeSet;
+
 use crdt_core::limits;
 use crdt_core::record::document::Purpose;
 use crdt_core::record::{Cells, Document, DocumentError};
@@ -24,7 +26,7 @@ pub enum Folding {
 }
 
 /// Positions that one step looks at: a batch that comes meanwhile waits for no more than that.
-const STEP: usize = 64;
+const STEP: u64 = 64;
 
 /// A document's new snapshot, verified.
 struct Folded {
@@ -42,72 +44,69 @@ impl Workspace {
     /// goes on behind it.
     pub fn fold_one(&mut self) -> Result<Folding, StoreError> {
         let up_to = self.head()?.saturating_sub(self.stride.followed_max);
-        for _ in 0..STEP {
-            if self.fold_cursor >= up_to {
-                return Ok(Folding::Idle);
-            }
-            let position = self.fold_cursor + 1;
-            match self.fold_at(position, up_to) {
-                Ok(Some(document)) => return Ok(Folding::Folded { document }),
-                Ok(None) => self.fold_cursor = position,
-                Err(error) => {
-                    if matches!(error, StoreError::Damaged(_)) {
-                        self.fold_cursor = position;
-                    }
-                    return Err(error);
-                }
-            }
+        if self.fold_cursor >= up_to {
+            return Ok(Folding::Idle);
         }
-        Ok(Folding::Looked)
-    }
-
-    /// Folds the first document of a position that needs it.
-    fn fold_at(&self, position: u64, up_to: u64) -> Result<Option<u64>, StoreError> {
+        let (after, last) = (self.fold_cursor, up_to.min(self.fold_cursor + STEP));
+        let mut reached = after;
         // This thread is the only writer: between the two transactions nothing changes.
         let folded = store::read(&*self.store, |tx| {
-            let mut documents: Vec<u64> =
-                tx.changes_at(position)?.iter().map(|change| change.document).collect();
-            documents.sort_unstable();
-            documents.dedup();
-            for number in documents {
-                let Some(row) = outgrown(tx, number, up_to)? else { continue };
-                return fold(tx, &row, up_to).map(Some);
+            let mut seen = BTreeSet::new();
+            for (position, number) in tx.changed(after, last)? {
+                reached = position;
+                if seen.insert(number)
+                    && let Some(document) = outgrown(tx, number, up_to)?
+                {
+                    return fold(tx, &document, up_to).map(Some);
+                }
             }
             Ok(None)
-        })?;
-        let Some(Folded { document, snapshot }) = folded else { return Ok(None) };
+        });
+        let Folded { document, snapshot } = match folded {
+            Ok(Some(folded)) => folded,
+            Ok(None) => {
+                self.fold_cursor = last;
+                return Ok(Folding::Looked);
+            }
+            Err(error) => {
+                if matches!(error, StoreError::Damaged(_)) {
+                    self.fold_cursor = reached;
+                }
+                return Err(error);
+            }
+        };
         store::write(&*self.store, |tx| {
             tx.fold(document, &snapshot, up_to)?;
             failpoint::hit(failpoint::FOLD);
             Ok(())
         })?;
-        Ok(Some(document))
+        // Another document of the same batch may need it.
+        self.fold_cursor = reached.saturating_sub(1);
+        Ok(Folding::Folded { document })
     }
 }
 
+/// A document and its snapshot.
+type Outgrown = (DocumentRow, Option<Vec<u8>>);
+
 /// The document, when its old changes outgrow its snapshot.
-fn outgrown(tx: &dyn Read, number: u64, up_to: u64) -> Result<Option<DocumentRow>, StoreError> {
-    let foldable = tx.foldable(number, up_to)?;
-    if foldable.changes < limits::FOLD_CHANGES_MIN {
-        return Ok(None);
-    }
-    let row = tx.document(number)?;
-    let outgrown = |row: &DocumentRow| {
-        let snapshot = row.snapshot.as_ref().map_or(0, Vec::len);
-        foldable.bytes > snapshot as u64
-    };
-    Ok(row.filter(outgrown))
+fn outgrown(tx: &dyn Read, number: u64, up_to: u64) -> Result<Option<Outgrown>, StoreError> {
+    let foldable = tx.foldable(number, up_to, limits::FOLD_CHANGES_MIN)?;
+    let (Some(bytes), Some(row)) = (foldable, tx.document(number)?) else { return Ok(None) };
+    let snapshot = tx.snapshot(number)?;
+    let outgrown = bytes > snapshot.as_ref().map_or(0, Vec::len) as u64;
+    Ok(outgrown.then_some((row, snapshot)))
 }
 
 /// The snapshot with the changes up to a position, loaded again and compared before anything is replaced.
-fn fold(tx: &dyn Read, row: &DocumentRow, up_to: u64) -> Result<Folded, StoreError> {
+fn fold(tx: &dyn Read, (row, snapshot): &Outgrown, up_to: u64) -> Result<Folded, StoreError> {
     let damaged = |error: DocumentError| StoreError::Damaged(error.to_string());
     let changes = tx.changes_after(row.number, row.folded_to)?;
     let (old, recent): (Vec<_>, Vec<_>) =
         changes.iter().partition(|change| change.position <= up_to);
     let old = old.iter().filter_map(|change| change.bytes.as_deref());
     let recent = recent.iter().filter_map(|change| change.bytes.as_deref());
-    let document = Document::load(Purpose::Fold, row.snapshot.as_deref(), old).map_err(damaged)?;
+    let document = Document::load(Purpose::Fold, snapshot.as_deref(), old).map_err(damaged)?;
     let snapshot = document.save().map_err(damaged)?;
     let reloaded = Document::load(Purpose::Fold, Some(&snapshot), recent).map_err(damaged)?;
     let cells = Cells::from_stored(&row.cells).map_err(|e| StoreError::Damaged(e.to_string()))?;

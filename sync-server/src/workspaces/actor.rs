@@ -1,6 +1,7 @@
 //! The thread of a workspace: it judges what is handed in as groups, in turns, and finds scopes again and
 //! folds when there is nothing else to do.
 
+mod inbox;
 mod taking;
 
 use std::collections::BTreeMap;
@@ -8,8 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crdt_core::id::{MemberId, ReplicaId};
 use crdt_core::protocol::{Batch, Goodbye, GoodbyeCode, Receipt};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
 
+use self::inbox::Inbox;
 use super::aside::Aside;
 use super::handle::{Command, Event, STORAGE_FAILED, goodbye, storage_goodbye};
 use super::mark::Mark;
@@ -33,6 +36,8 @@ const GIVEN_UP_RETRY_MS: u64 = 3_600_000;
 const COMMANDS_MAX: usize = 256;
 /// Devices whose stored receipts wait to be noted with a commit.
 const NOTED_MAX: usize = 256;
+/// Batches that a commit judges before it ends early.
+const JUDGED_MIN: usize = 16;
 /// Sessions that may come back all at once.
 const CROWD: usize = 16;
 
@@ -46,6 +51,7 @@ struct Session {
 /// The thread of one workspace.
 pub(super) struct Actor {
     workspace: Workspace,
+    inbox: Inbox,
     head: watch::Sender<u64>,
     sessions: BTreeMap<ReplicaId, Session>,
     /// What was handed in and is not judged.
@@ -58,6 +64,13 @@ pub(super) struct Actor {
     memory: Memory,
 }
 
+/// Whether a commit ends early for those who hand in little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manners {
+    MakesWay,
+    Finishes,
+}
+
 /// Whether what memory keeps is what the storage has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Memory {
@@ -68,6 +81,7 @@ enum Memory {
 impl Actor {
     pub(super) fn new(
         workspace: Workspace,
+        inbox: mpsc::Receiver<Command>,
         head: watch::Sender<u64>,
         mark: Mark,
         metrics: Metrics,
@@ -75,18 +89,15 @@ impl Actor {
     ) -> Self {
         let (sessions, turns) = (BTreeMap::new(), Turns::default());
         let (suspects, memory) = (Suspects::default(), Memory::Sound);
-        Self { workspace, head, sessions, turns, mark, metrics, suspects, aside, memory }
+        let inbox = Inbox::new(inbox);
+        Self { workspace, inbox, head, sessions, turns, mark, metrics, suspects, aside, memory }
     }
 
     /// Serves until every handle is gone. A panic ends the workspace's sessions, and nobody else's, and the
     /// workspace begins anew from its file.
-    pub(super) fn run(
-        mut self,
-        mut inbox: mpsc::Receiver<Command>,
-        open: &dyn Fn() -> Result<Workspace, OpenError>,
-    ) {
+    pub(super) fn run(mut self, open: &dyn Fn() -> Result<Workspace, OpenError>) {
         // Nothing of the workspace is looked at again after a panic, and the storage has rolled back.
-        while catch_unwind(AssertUnwindSafe(|| self.serve(&mut inbox))).is_err() {
+        while catch_unwind(AssertUnwindSafe(|| self.serve())).is_err() {
             self.metrics.workspace_panics.increment(1);
             let deeds = self.suspects.panicked();
             tracing::error!(?deeds, "a workspace panicked; it begins anew from its file");
@@ -108,10 +119,10 @@ impl Actor {
         }
     }
 
-    fn serve(&mut self, inbox: &mut mpsc::Receiver<Command>) {
+    fn serve(&mut self) {
         loop {
             if self.turns.is_empty() {
-                let Some(first) = self.next_command(inbox) else { break };
+                let Some(first) = self.next_command() else { break };
                 self.take(first);
             }
             // Hellos and operators are served at once, and whatever is handed in waits for its turn.
@@ -119,11 +130,11 @@ impl Actor {
                 if self.turns.is_full() {
                     break;
                 }
-                let Ok(command) = inbox.try_recv() else { break };
+                let Ok(command) = self.inbox.next_now() else { break };
                 self.take(command);
             }
             let group = self.turns.take();
-            self.judge(group);
+            self.judge(group, Manners::MakesWay);
             self.write_stored(NOTED_MAX);
             self.mark.note(&*self.workspace.store());
             // Also while batches keep coming, so that nobody waits for ever for what they may see.
@@ -136,15 +147,15 @@ impl Actor {
     /// Judges what waits of a replica, before anything else is done for it.
     fn judge_all_of(&mut self, replica: ReplicaId) {
         while let Some(group) = self.turns.take_of(replica) {
-            self.judge(group);
+            self.judge(group, Manners::Finishes);
         }
     }
 
-    fn judge(&mut self, group: Group) {
+    fn judge(&mut self, group: Group, manners: Manners) {
         for (replica, receipt) in group.stored {
             self.workspace.note_stored(replica, receipt);
         }
-        self.commit(group.batches);
+        self.commit(group.batches, manners);
     }
 
     /// Writes which receipts devices have stored, when more than `allowed` of them said so since a commit. It
@@ -160,29 +171,29 @@ impl Actor {
     }
 
     /// The next command; finds scopes again and folds while there is none.
-    fn next_command(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Option<Command> {
+    fn next_command(&mut self) -> Option<Command> {
         loop {
-            match inbox.try_recv() {
+            match self.inbox.next_now() {
                 Ok(command) => return Some(command),
-                Err(mpsc::error::TryRecvError::Disconnected) => return None,
-                Err(mpsc::error::TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
             }
             if self.rescope() || self.scrub() {
                 continue;
             }
             if self.suspects.is_given_up(Deed::Fold) {
-                return inbox.blocking_recv();
+                return self.inbox.next();
             }
             self.suspects.begin([Deed::Fold]);
             let folded = self.workspace.fold_one();
             self.suspects.done();
             match folded {
                 Ok(Folding::Folded { .. } | Folding::Looked) => {}
-                Ok(Folding::Idle) => return inbox.blocking_recv(),
+                Ok(Folding::Idle) => return self.inbox.next(),
                 Err(error) => {
                     tracing::error!(%error, "a document could not be folded; it stays as it is");
                     self.failed(&error);
-                    return inbox.blocking_recv();
+                    return self.inbox.next();
                 }
             }
         }
@@ -265,10 +276,6 @@ impl Actor {
         Ok(())
     }
 
-    fn is_current(&self, session: u64, replica: &ReplicaId) -> bool {
-        self.sessions.get(replica).is_some_and(|current| current.number == session)
-    }
-
     /// Ends the sessions of those who may see something else now, and of devices that were revoked.
     fn after(&mut self) {
         let Aftermath { access_changed, revoked, everyone } = self.workspace.take_aftermath();
@@ -294,17 +301,17 @@ impl Actor {
         }
     }
 
-    fn commit(&mut self, group: Vec<Submitted>) {
+    fn commit(&mut self, group: Vec<Submitted>, manners: Manners) {
         let suspect = |one: &Submitted| self.suspects.is_suspect(Deed::Batch(one.batch.id));
         if !group.iter().any(suspect) {
-            return self.commit_group(group);
+            return self.commit_group(group, manners);
         }
         // One by one, so that the next panic names its batch.
         for mut submitted in group {
             if self.suspects.is_given_up(Deed::Batch(submitted.batch.id)) {
                 self.set_aside(&mut submitted.batch);
             }
-            self.commit_group(vec![submitted]);
+            self.commit_group(vec![submitted], Manners::Finishes);
         }
     }
 
@@ -318,11 +325,14 @@ impl Actor {
         batch.documents.iter_mut().for_each(|document| document.changes.clear());
     }
 
-    fn commit_group(&mut self, group: Vec<Submitted>) {
+    fn commit_group(&mut self, mut group: Vec<Submitted>, manners: Manners) {
         if group.is_empty() || self.recover().is_err() {
             return;
         }
-        let Err(error) = self.try_commit(&group) else { return };
+        let error = match self.try_commit(&group, manners) {
+            Ok(judged) => return self.turns.put_back(group.drain(judged..)),
+            Err(error) => error,
+        };
         let mut by_replica: BTreeMap<ReplicaId, Vec<Submitted>> = BTreeMap::new();
         for submitted in group {
             by_replica.entry(submitted.replica).or_default().push(submitted);
@@ -336,7 +346,7 @@ impl Actor {
         }
         // One damaged document ends the sessions that touch it, and not everybody's who came with them.
         for (replica, group) in by_replica {
-            if let Err(error) = self.try_commit(&group) {
+            if let Err(error) = self.try_commit(&group, Manners::Finishes) {
                 self.end(&replica, storage_goodbye(&error));
                 self.failed(&error);
             }
@@ -346,11 +356,20 @@ impl Actor {
         }
     }
 
-    fn try_commit(&mut self, group: &[Submitted]) -> Result<(), StoreError> {
+    /// Commits a group, or the first of it when others press; how many were judged.
+    fn try_commit(&mut self, group: &[Submitted], manners: Manners) -> Result<usize, StoreError> {
         let begun = std::time::Instant::now();
         failpoint::hit(failpoint::COMMIT_BEFORE);
         self.suspects.begin(group.iter().map(|submitted| Deed::Batch(submitted.batch.id)));
-        let committed = self.workspace.commit(clock::now(), group).inspect_err(|error| {
+        let Self { workspace, inbox, turns, sessions, .. } = self;
+        let mut is_enough = |judged| {
+            manners == Manners::MakesWay && {
+                inbox.hand_in(turns, sessions);
+                judged >= JUDGED_MIN && (turns.are_pressing() || inbox.is_held())
+            }
+        };
+        let committed = workspace.commit_until(clock::now(), group, &mut is_enough);
+        let committed = committed.inspect_err(|error| {
             tracing::error!(%error, "a commit failed; nothing of it is answered");
         });
         self.suspects.done();
@@ -364,7 +383,7 @@ impl Actor {
         self.after();
         self.head
             .send_if_modified(|head| std::mem::replace(head, committed.head) != committed.head);
-        Ok(())
+        Ok(committed.judged)
     }
 
     /// Takes what a device gives back, and answers it.

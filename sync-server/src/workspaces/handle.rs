@@ -38,26 +38,29 @@ pub(super) enum Command {
         events: mpsc::Sender<Event>,
         reply: oneshot::Sender<Result<Box<Greeting>, Goodbye>>,
     },
-    Submit {
-        session: u64,
-        replica: ReplicaId,
-        member: MemberId,
-        batches: Vec<Batch>,
-    },
+    HandIn(HandIn),
     Relay {
         session: u64,
         by: Box<RelayedBy>,
-    },
-    Acknowledge {
-        session: u64,
-        replica: ReplicaId,
-        receipt: u64,
     },
     Leave {
         session: u64,
         replica: ReplicaId,
     },
     Run(AdminWork),
+}
+
+/// What needs no more of the workspace's thread than a place in the line.
+pub(super) struct HandIn {
+    pub(super) session: u64,
+    pub(super) replica: ReplicaId,
+    pub(super) what: Handed,
+}
+
+pub(super) enum Handed {
+    Batches(MemberId, Vec<Batch>),
+    /// The device has stored its receipts up to here.
+    Stored(u64),
 }
 
 /// Work of an operator on a workspace, run by its thread between commits. Sessions are told what follows.
@@ -147,9 +150,7 @@ impl Seat {
     /// # Errors
     /// When the workspace has stopped.
     pub async fn submit(&self, batches: Vec<Batch>) -> Result<(), Goodbye> {
-        let (session, replica, member) = (self.session, self.replica, self.member);
-        let command = Command::Submit { session, replica, member, batches };
-        self.handle.commands.send(command).await.map_err(|_| stopped())
+        self.hand_in(Handed::Batches(self.member, batches)).await
     }
 
     /// Hands in what the device gives back; the answer comes as an event once it is durable.
@@ -167,9 +168,12 @@ impl Seat {
     /// # Errors
     /// When the workspace has stopped.
     pub async fn acknowledge(&self, receipt: u64) -> Result<(), Goodbye> {
-        let (session, replica) = (self.session, self.replica);
-        let command = Command::Acknowledge { session, replica, receipt };
-        self.handle.commands.send(command).await.map_err(|_| stopped())
+        self.hand_in(Handed::Stored(receipt)).await
+    }
+
+    async fn hand_in(&self, what: Handed) -> Result<(), Goodbye> {
+        let command = HandIn { session: self.session, replica: self.replica, what };
+        self.handle.commands.send(Command::HandIn(command)).await.map_err(|_| stopped())
     }
 
     /// Says that the device has removed what was erased up to a position.

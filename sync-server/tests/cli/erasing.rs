@@ -70,7 +70,7 @@ fn document(
     let (replica, received_at) = (WRITER, NOW);
     tx.append_batch(&BatchRow { position, id: batch, replica, member, received_at })?;
     let stored = cells.to_stored();
-    let row = DocumentRow { number: 0, id, entity, cells: stored, snapshot: None, folded_to: 0 };
+    let row = DocumentRow { number: 0, id, entity, cells: stored, folded_to: 0 };
     let document = tx.create_document(&row)?;
     tx.enter("territory:west", document, position)?;
     tx.append_change(&ChangeRow {

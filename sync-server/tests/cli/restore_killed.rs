@@ -70,7 +70,7 @@ fn killed_at_every_step(
 fn assert_finishes(operator: &Operator, backup: &str, replaced: &Says, step: usize) {
     operator.on(&["restore", backup]).ok();
     let now = read(&operator.database()).unwrap();
-    assert!(now.head == 1 && now.epoch != replaced.epoch && now.format == 1, "{step}: {now:?}");
+    assert!(now.head == 1 && now.epoch != replaced.epoch && now.format == 2, "{step}: {now:?}");
     let folder = operator.database().parent().unwrap().to_owned();
     let files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();

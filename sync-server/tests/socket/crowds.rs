@@ -165,7 +165,7 @@ async fn a_workspace_folds_long_histories_while_nobody_waits_for_it() {
     let opened = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
     let row = store::read(&opened, |tx| tx.find_document(&DocumentId::main(record))).unwrap();
     let row = row.unwrap();
-    assert!(row.folded_to > 0 && row.snapshot.is_some(), "nothing was folded");
+    assert!(row.folded_to > 0, "nothing was folded");
     drop(opened);
     let server = Running::again((config, directory)).await;
     let mut new = server.device(2, 2);

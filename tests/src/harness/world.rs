@@ -272,7 +272,7 @@ impl World {
             let (mut folded, mut last) = (0, 0);
             while let Some(number) = tx.document_after(last)? {
                 let row = tx.document(number)?;
-                folded += usize::from(row.is_some_and(|row| row.snapshot.is_some()));
+                folded += usize::from(row.is_some_and(|row| row.folded_to > 0));
                 last = number;
             }
             Ok(folded)

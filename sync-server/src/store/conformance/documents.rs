@@ -4,7 +4,7 @@ use crdt_core::id::DocumentId;
 
 use super::Harness;
 use super::material::{Paper, batch};
-use crate::store::{ChangeRow, Foldable, StoreError, read, write};
+use crate::store::{ChangeRow, StoreError, read, write};
 
 pub(super) fn found(harness: &mut dyn Harness) -> Result<(), StoreError> {
     let store = harness.open()?;
@@ -14,7 +14,8 @@ pub(super) fn found(harness: &mut dyn Harness) -> Result<(), StoreError> {
     read(&*store, |tx| {
         let row = tx.find_document(&one.id)?.expect("it was made above");
         assert_eq!((row.number, &row.id, row.entity.as_str()), (1, &one.id, "account"));
-        assert_eq!((row.cells, row.snapshot, row.folded_to), (one.cells.to_stored(), None, 0));
+        assert_eq!((row.cells, row.folded_to), (one.cells.to_stored(), 0));
+        assert_eq!((tx.snapshot(1)?, tx.snapshot(99)?), (None, None));
         assert_eq!(tx.document(2)?.map(|row| row.id), Some(two.id.clone()));
         for unknown in [0, 3, u64::MAX] {
             assert_eq!(tx.document(unknown)?, None);
@@ -50,6 +51,8 @@ pub(super) fn changes(harness: &mut dyn Harness) -> Result<(), StoreError> {
         assert_eq!(seqs(&tx.changes_after(one, 4)?), [0; 0]);
         let at: Vec<_> = tx.changes_at(3)?.iter().map(|row| (row.document, row.seq)).collect();
         assert_eq!(at, [(two, 2), (one, 2), (one, 3)], "in the order of appending");
+        assert_eq!(tx.changed(2, 4)?, [(3, two), (3, one), (3, one), (4, one)]);
+        assert_eq!((tx.changed(3, 3)?, tx.changed(1, 2)?), (vec![], vec![(2, two)]));
         assert_eq!((tx.first_position(one)?, tx.first_position(two)?), (Some(1), Some(2)));
         assert_eq!(tx.first_position(99)?, None);
         for row in &all {
@@ -71,24 +74,27 @@ pub(super) fn folded(harness: &mut dyn Harness) -> Result<(), StoreError> {
         Ok(paper.number)
     })?;
     let before = read(&*store, |tx| tx.changes_after(number, 0))?;
-    let bytes = |rows: &[ChangeRow]| {
+    let bytes = |rows: &[ChangeRow]| -> u64 {
         rows.iter().filter_map(|row| row.bytes.as_ref()).map(|bytes| bytes.len() as u64).sum()
     };
-    let wanted = Foldable { changes: 3, bytes: bytes(&before[..3]) };
-    assert_eq!(read(&*store, |tx| tx.foldable(number, 3))?, wanted);
+    read(&*store, |tx| {
+        assert_eq!(tx.foldable(number, 3, 3)?, Some(bytes(&before[..3])));
+        assert_eq!((tx.foldable(number, 3, 4)?, tx.foldable(99, 3, 1)?), (None, None));
+        Ok(())
+    })?;
     write(&*store, |tx| tx.fold(number, b"a snapshot", 3))?;
     read(&*store, |tx| {
         let row = tx.document(number)?.expect("it was made above");
-        assert_eq!((row.snapshot.as_deref(), row.folded_to), (Some(&b"a snapshot"[..]), 3));
+        assert_eq!(row.folded_to, 3);
+        assert_eq!(tx.snapshot(number)?.as_deref(), Some(&b"a snapshot"[..]));
         let after = tx.changes_after(number, 0)?;
         assert!(after[..3].iter().all(|row| row.bytes.is_none()), "folded bytes are gone");
         assert_eq!(after[3..], before[3..], "later changes are untouched");
         let bare = |row: &ChangeRow| ChangeRow { bytes: None, ..row.clone() };
         let index = |rows: &[ChangeRow]| rows.iter().map(bare).collect::<Vec<_>>();
         assert_eq!(index(&before), index(&after), "the index stays");
-        assert_eq!(tx.foldable(number, 3)?, Foldable::default());
-        let rest = Foldable { changes: 2, bytes: bytes(&before[3..]) };
-        assert_eq!(tx.foldable(number, u64::from(u32::MAX))?, rest);
+        assert_eq!(tx.foldable(number, 3, 1)?, None);
+        assert_eq!(tx.foldable(number, u64::from(u32::MAX), 2)?, Some(bytes(&before[3..])));
         assert_eq!(tx.first_position(number)?, Some(1));
         Ok(())
     })

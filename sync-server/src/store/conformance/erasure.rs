@@ -50,6 +50,9 @@ fn fill(tx: &mut dyn Write) -> Result<[Paper; 3], StoreError> {
     let main = Section::main();
     let (one, finance) = (Paper::create(tx, 1, main.as_str())?, Paper::create(tx, 1, "finance")?);
     let other = Paper::create(tx, 2, main.as_str())?;
+    for paper in [&one, &other] {
+        tx.fold(paper.number, b"what was folded", 1)?;
+    }
     for paper in [&one, &finance, &other] {
         tx.enter("territory:west", paper.number, 3)?;
         tx.enter("territory:east", paper.number, 3)?;
@@ -77,6 +80,7 @@ pub(super) fn removed(harness: &mut dyn Harness) -> Result<(), StoreError> {
             assert_eq!(tx.find_document(&paper.id)?, None);
             assert_eq!(tx.document(paper.number)?, None);
             assert!(tx.changes_after(paper.number, 0)?.is_empty());
+            assert_eq!(tx.snapshot(paper.number)?, None);
             assert!(tx.scopes_of(paper.number)?.is_empty() && tx.left_by(paper.number)?.is_empty());
             assert!(!tx.has_refused(&WRITER, &paper.id)?);
         }
@@ -84,6 +88,7 @@ pub(super) fn removed(harness: &mut dyn Harness) -> Result<(), StoreError> {
         assert_eq!(tx.erased_documents()?, [(one.number, record), (finance.number, record)]);
         // What it shares with others says of them what it said.
         assert_eq!(tx.changes_after(other.number, 0)?.len(), 1);
+        assert!(tx.snapshot(other.number)?.is_some());
         assert_eq!(tx.scopes_of(other.number)?.len(), 1);
         assert_eq!(tx.left_by(other.number)?, ["territory:east"]);
         assert!(tx.route(&other.id.record)?.is_some() && tx.has_refused(&WRITER, &other.id)?);

@@ -42,7 +42,6 @@ impl Paper {
             id: id.clone(),
             entity: "account".to_owned(),
             cells: Vec::new(),
-            snapshot: None,
             folded_to: 0,
         })?;
         let mut paper = Self { number, id, cells: Cells::default(), clock: Clock::default() };

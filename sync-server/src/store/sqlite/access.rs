@@ -66,7 +66,8 @@ impl ReadAccess for Tx<'_> {
     }
 
     fn document_sizes(&self, after: u64, limit: usize) -> Result<Vec<DocumentSize>, StoreError> {
-        let sql = "SELECT number, record, section, coalesce(length(snapshot), 0) + coalesce(
+        let sql = "SELECT number, record, section, coalesce(
+                       (SELECT length(bytes) FROM snapshot WHERE document = number), 0) + coalesce(
                        (SELECT sum(length(bytes)) FROM change WHERE document = number), 0)
                    FROM document WHERE number > ?1 ORDER BY number LIMIT ?2";
         self.all(sql, [signed(after)?, signed(limit as u64)?], |row| {

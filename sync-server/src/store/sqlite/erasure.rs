@@ -92,6 +92,8 @@ impl WriteErasures for Tx<'_> {
             "INSERT INTO erased_document (number, record)
              SELECT number, record FROM document WHERE record = ?1",
             "DELETE FROM change WHERE document IN (SELECT number FROM document WHERE record = ?1)",
+            "DELETE FROM snapshot
+             WHERE document IN (SELECT number FROM document WHERE record = ?1)",
             "DELETE FROM scope_document
              WHERE document IN (SELECT number FROM document WHERE record = ?1)",
             "DELETE FROM scope_left
@@ -149,8 +151,9 @@ impl WriteErasures for Tx<'_> {
 impl Tx<'_> {
     fn weighed(&self, record: &RecordId) -> Result<Removed, StoreError> {
         let sql = "SELECT min(entity), count(*),
-                          coalesce(sum(length(cells) + coalesce(length(snapshot), 0)), 0)
-                   FROM document WHERE record = ?1";
+                          coalesce(sum(length(cells) + coalesce(length(bytes), 0)), 0)
+                   FROM document LEFT JOIN snapshot ON snapshot.document = number
+                   WHERE record = ?1";
         let found = self.one(sql, [record.as_bytes()], |row| {
             Ok(Removed {
                 entity: row.get(0).map_err(fault)?,

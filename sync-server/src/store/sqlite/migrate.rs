@@ -9,8 +9,8 @@ use rusqlite::config::DbConfig;
 use super::{StoreError, fault};
 
 /// The format of the file; migrations raise it.
-pub(super) const FORMAT: i64 = 1;
-const MIGRATIONS: [&str; FORMAT as usize] = [include_str!("0001.sql")];
+pub(super) const FORMAT: i64 = 2;
+const MIGRATIONS: [&str; FORMAT as usize] = [include_str!("0001.sql"), include_str!("0002.sql")];
 
 /// Makes the tables of a new file, within the caller's transaction.
 pub(super) fn begin(connection: &Connection) -> Result<(), StoreError> {

@@ -38,7 +38,7 @@ pub(super) fn signed(number: u64) -> Result<i64, StoreError> {
     i64::try_from(number).map_err(|_| StoreError::Damaged(format!("a number too large: {number}")))
 }
 
-pub(super) const DOCUMENT: &str = "number, record, section, entity, cells, snapshot, folded_to";
+pub(super) const DOCUMENT: &str = "number, record, section, entity, cells, folded_to";
 
 pub(super) fn document(row: &Row<'_>) -> Result<DocumentRow, StoreError> {
     let section: String = row.get(2).map_err(fault)?;
@@ -48,8 +48,7 @@ pub(super) fn document(row: &Row<'_>) -> Result<DocumentRow, StoreError> {
         id: DocumentId { record: id(row, 1)?, section },
         entity: row.get(3).map_err(fault)?,
         cells: row.get(4).map_err(fault)?,
-        snapshot: row.get(5).map_err(fault)?,
-        folded_to: unsigned(row, 6)?,
+        folded_to: unsigned(row, 5)?,
     })
 }
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::super::{
-    BatchRow, ChangeRow, DocumentRow, Foldable, LogInfo, Read, ReplicaRow, StoreError, Write,
+    BatchRow, ChangeRow, DocumentRow, LogInfo, Read, ReplicaRow, StoreError, Write,
 };
 use super::fault;
 use super::recovery::{self, ENDED};
@@ -126,6 +126,11 @@ impl Read for Tx<'_> {
         self.one(&sql, params![id.record.as_bytes(), id.section.as_str()], rows::document)
     }
 
+    fn snapshot(&self, document: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let sql = "SELECT bytes FROM snapshot WHERE document = ?1";
+        self.one(sql, [signed(document)?], |row| row.get(0).map_err(fault))
+    }
+
     fn changes_like(&self, document: u64, prefix: u32) -> Result<Vec<ChangeRow>, StoreError> {
         let sql = format!(
             "SELECT {} FROM change WHERE document = ?1 AND short = ?2 LIMIT 16",
@@ -162,14 +167,31 @@ impl Read for Tx<'_> {
         self.one(sql, [signed(document)?], |row| unsigned(row, 0))
     }
 
-    fn foldable(&self, document: u64, up_to: u64) -> Result<Foldable, StoreError> {
-        let sql = "SELECT count(*), coalesce(sum(length(bytes)), 0) FROM change
-                   WHERE document = ?1 AND position <= ?2
-                     AND position > (SELECT folded_to FROM document WHERE number = ?1)";
-        let found = self.one(sql, [signed(document)?, signed(up_to)?], |row| {
-            Ok(Foldable { changes: unsigned(row, 0)?, bytes: unsigned(row, 1)? })
-        })?;
-        Ok(found.unwrap_or_default())
+    fn changed(&self, after: u64, up_to: u64) -> Result<Vec<(u64, u64)>, StoreError> {
+        let sql = "SELECT position, document FROM change WHERE position > ?1 AND position <= ?2
+                   ORDER BY position, id";
+        self.all(sql, [signed(after)?, signed(up_to)?], |row| {
+            Ok((unsigned(row, 0)?, unsigned(row, 1)?))
+        })
+    }
+
+    fn foldable(
+        &self,
+        document: u64,
+        up_to: u64,
+        changes_min: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        // Most documents have a short tail, which the index alone tells.
+        const TAIL: &str = "FROM change WHERE document = ?1 AND position <= ?2
+                            AND position > (SELECT folded_to FROM document WHERE number = ?1)";
+        let (document, up_to) = (signed(document)?, signed(up_to)?);
+        let sql = format!("SELECT 1 {TAIL} LIMIT 1 OFFSET ?3");
+        let others = signed(changes_min.saturating_sub(1))?;
+        if self.one(&sql, [document, up_to, others], |_| Ok(()))?.is_none() {
+            return Ok(None);
+        }
+        let sql = format!("SELECT coalesce(sum(length(bytes)), 0) {TAIL}");
+        self.one(&sql, [document, up_to], |row| unsigned(row, 0))
     }
 
     fn document_after(&self, number: u64) -> Result<Option<u64>, StoreError> {
@@ -255,10 +277,10 @@ impl Write for Tx<'_> {
 
     fn create_document(&mut self, document: &DocumentRow) -> Result<u64, StoreError> {
         let sql = "INSERT INTO document
-                       (number, record, section, entity, cells, snapshot, folded_to)
+                       (number, record, section, entity, cells, folded_to)
                    VALUES (1 + max(coalesce((SELECT max(number) FROM document), 0),
                                    coalesce((SELECT max(number) FROM erased_document), 0)),
-                           ?1, ?2, ?3, ?4, ?5, ?6)";
+                           ?1, ?2, ?3, ?4, ?5)";
         self.run(
             sql,
             params![
@@ -266,7 +288,6 @@ impl Write for Tx<'_> {
                 document.id.section.as_str(),
                 document.entity,
                 document.cells,
-                document.snapshot,
                 signed(document.folded_to)?
             ],
         )?;
@@ -280,8 +301,11 @@ impl Write for Tx<'_> {
     }
 
     fn fold(&mut self, document: u64, snapshot: &[u8], up_to: u64) -> Result<(), StoreError> {
-        let sql = "UPDATE document SET snapshot = ?2, folded_to = ?3 WHERE number = ?1";
-        self.run(sql, params![signed(document)?, snapshot, signed(up_to)?])?;
+        let sql = "INSERT INTO snapshot (document, bytes) VALUES (?1, ?2)
+                   ON CONFLICT (document) DO UPDATE SET bytes = excluded.bytes";
+        self.run(sql, params![signed(document)?, snapshot])?;
+        let sql = "UPDATE document SET folded_to = ?2 WHERE number = ?1";
+        self.run(sql, [signed(document)?, signed(up_to)?])?;
         let sql = "UPDATE change SET bytes = NULL WHERE document = ?1 AND position <= ?2";
         self.run(sql, [signed(document)?, signed(up_to)?]).map(drop)
     }

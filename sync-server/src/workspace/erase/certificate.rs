@@ -103,7 +103,7 @@ impl Workspace {
 
 fn holdings_of(tx: &dyn Read, number: u64) -> Result<HoldingsOf, StoreError> {
     let changes = tx.changes_after(number, 0)?;
-    let snapshot = tx.document(number)?.and_then(|row| row.snapshot).unwrap_or_default();
+    let snapshot = tx.snapshot(number)?.unwrap_or_default();
     let bytes = changes.iter().filter_map(|change| change.bytes.as_ref()).map(Vec::len);
     Ok(HoldingsOf {
         changes: changes.len() as u64,

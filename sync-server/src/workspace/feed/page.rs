@@ -23,6 +23,8 @@ struct Building {
     row: DocumentRow,
     cells: Cells,
     whole: bool,
+    /// Of a whole document, when something of it is folded.
+    snapshot: Option<Vec<u8>>,
     changes: Vec<(Change, ChangeHash)>,
 }
 
@@ -60,7 +62,7 @@ impl Draft {
             let changes = building.changes.iter().map(|(change, _)| change);
             let written = changes.filter(|change| change.as_seed().is_none());
             replicas.extend(written.map(|change| change.actor.replica()));
-            if building.whole && building.row.snapshot.is_some() {
+            if building.snapshot.is_some() {
                 let clock = building.cells.clock();
                 replicas.extend(clock.iter().map(|(actor, _)| actor.replica()));
             }
@@ -88,8 +90,9 @@ impl Draft {
         }
         let tail = tx.changes_after(number, building.row.folded_to)?;
         building.whole = true;
+        building.snapshot = tx.snapshot(number)?;
         building.changes.clear();
-        let size = building.row.snapshot.as_ref().map_or(0, Vec::len);
+        let size = building.snapshot.as_ref().map_or(0, Vec::len);
         let added = building.add(&tail)?;
         self.bytes += size + added;
         Ok(())
@@ -132,11 +135,15 @@ impl Draft {
         let cells =
             Cells::from_stored(&row.cells).map_err(|e| StoreError::Damaged(e.to_string()))?;
         self.order.push(number);
-        Ok(Some(vacant.insert(Building { row, cells, whole: false, changes: Vec::new() })))
+        Ok(Some(vacant.insert(Building::new(row, cells))))
     }
 }
 
 impl Building {
+    fn new(row: DocumentRow, cells: Cells) -> Self {
+        Self { row, cells, whole: false, snapshot: None, changes: Vec::new() }
+    }
+
     fn add(&mut self, rows: &[ChangeRow]) -> Result<usize, StoreError> {
         let mut size = 0;
         for row in rows {
@@ -159,11 +166,9 @@ impl Building {
             before = Some(hash);
         }
         let identity = Identity { id: self.row.id, entity: self.row.entity };
-        match self.row.snapshot {
-            Some(snapshot) if self.whole => {
-                Entry::Document { number, identity, snapshot, changes: sent }
-            }
-            _ => {
+        match self.snapshot {
+            Some(snapshot) => Entry::Document { number, identity, snapshot, changes: sent },
+            None => {
                 let identity = (self.whole || new).then_some(identity);
                 Entry::Changes { number, identity, changes: sent }
             }

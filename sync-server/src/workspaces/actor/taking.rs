@@ -3,27 +3,18 @@
 use crdt_core::id::{Lease, MemberId};
 use crdt_core::protocol::{Goodbye, GoodbyeCode, Hello};
 
-use super::{Actor, GIVEN_UP_RETRY_MS, Session, storage_goodbye};
+use super::inbox::{is_current, put};
+use super::{Actor, GIVEN_UP_RETRY_MS, Manners, Session, storage_goodbye};
 use crate::clock;
 use crate::failpoint;
-use crate::workspace::{Greeting, HelloError, Submitted};
+use crate::workspace::{Greeting, HelloError};
 use crate::workspaces::handle::{Command, goodbye};
 use crate::workspaces::suspects::Deed;
 
 impl Actor {
     pub(super) fn take(&mut self, command: Command) {
         match command {
-            Command::Submit { session, replica, member, batches } => {
-                if self.is_current(session, &replica) {
-                    let submit = |batch| Submitted { replica, member, batch };
-                    batches.into_iter().map(submit).for_each(|one| self.turns.put(one));
-                }
-            }
-            Command::Acknowledge { session, replica, receipt } => {
-                if self.is_current(session, &replica) {
-                    self.turns.put_stored(replica, receipt);
-                }
-            }
+            Command::HandIn(handed_in) => put(handed_in, &mut self.turns, &self.sessions),
             Command::Hello { hello, member, lease, session, events, reply } => {
                 let replica = hello.replica;
                 // A handshake comes after what the same device has handed in before it.
@@ -42,21 +33,21 @@ impl Actor {
                 }
             }
             Command::Relay { session, by } => {
-                if self.is_current(session, &by.replica) {
+                if is_current(&self.sessions, session, &by.replica) {
                     self.judge_all_of(by.replica);
                     self.write_stored(0);
                     self.relay(&by);
                 }
             }
             Command::Leave { session, replica } => {
-                if self.is_current(session, &replica) {
+                if is_current(&self.sessions, session, &replica) {
                     self.sessions.remove(&replica);
                 }
             }
             Command::Run(work) => {
                 while !self.turns.is_empty() {
                     let group = self.turns.take();
-                    self.judge(group);
+                    self.judge(group, Manners::Finishes);
                 }
                 self.write_stored(0);
                 work(&mut self.workspace);
