@@ -251,7 +251,7 @@ impl Held {
     fn tells_all(&self) -> bool {
         let [fresh] = self.fresh.as_slice() else { return false };
         let is_new = self.row.is_none() && self.base.is_none() && self.snapshot.is_none();
-        is_new && fresh.accepted && self.cells.only_change().as_ref() == Some(&fresh.change)
+        is_new && fresh.accepted && self.cells.tell(&fresh.change)
     }
 
     /// Whether changes of it are stored that the server has not answered.

@@ -29,12 +29,35 @@ impl Cells {
         let (actor, time) = (*actor, last.time);
         Some(Change { actor, seq: 1, start_op: 1, time, deps: Vec::new(), ops })
     }
+
+    /// Whether [`Cells::only_change`] is this change, without putting it together.
+    #[must_use]
+    pub fn tell(&self, change: &Change) -> bool {
+        let count = change.ops.len();
+        let is_first = change.seq == 1 && change.start_op == 1 && change.deps.is_empty();
+        let written = self.actors.first_key_value().filter(|_| self.actors.len() == 1);
+        let is_whole = written.is_some_and(|(actor, written)| {
+            *actor == change.actor && written.seq == 1 && written.max_op == count as u64
+        });
+        is_first
+            && is_whole
+            && self.heads.len() == 1
+            && self.keys.len() == count
+            && self.last.is_some_and(|last| last.time == change.time)
+            && change.ops_with_ids().all(|(id, op)| {
+                let [live] = self.live(&op.key) else { return false };
+                let (Action::Put(put), Live::Scalar(value)) = (&op.action, &live.value) else {
+                    return false;
+                };
+                op.preds.is_empty() && live.id == id && live.time == change.time && put == value
+            })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use crate::id::ActorId;
-    use crate::record::{Author, Cells, Edit, Scalar, SeedKind, seed};
+    use crate::record::{Action, Author, Cells, Change, Edit, Scalar, SeedKind, seed};
     use crate::time::Timestamp;
 
     const ME: Author = Author { actor: ActorId([7; 16]), time: Timestamp::from_millis(1_000) };
@@ -44,7 +67,7 @@ mod tests {
     }
 
     /// A document of one change, in which keys are not written in their order.
-    fn created() -> (Cells, crate::record::Change, crate::record::EncodedChange) {
+    fn created() -> (Cells, Change, crate::record::EncodedChange) {
         let mut cells = Cells::default();
         let edits = [
             put("title", Scalar::Str("Dr.".to_owned())),
@@ -62,6 +85,7 @@ mod tests {
         let (cells, change, encoded) = created();
         let told = Cells::from_stored(&cells.to_stored()).unwrap().only_change().unwrap();
         assert_eq!(told, change);
+        assert!(cells.tell(&change));
         assert_eq!(told.encode(), encoded);
         assert_eq!(cells.heads(), [encoded.hash]);
     }
@@ -73,17 +97,39 @@ mod tests {
         let other = Author { actor: ActorId([8; 16]), ..ME };
         for author in [ME, later, other] {
             for key in ["title", "department"] {
-                let (mut cells, ..) = created();
+                let (mut cells, change, _) = created();
                 author.write(&mut cells, &[put(key, Scalar::Str("x".to_owned()))]);
                 assert_eq!(cells.only_change(), None, "{key}");
+                assert!(!cells.tell(&change), "{key}");
             }
-            let (mut cells, ..) = created();
+            let (mut cells, change, _) = created();
             author.write(&mut cells, &[Edit::Remove { key: "tags/vip".to_owned() }]);
             assert_eq!(cells.only_change(), None);
+            assert!(!cells.tell(&change));
         }
-        let (mut cells, ..) = created();
+        let (mut cells, change, _) = created();
         let text = seed(SeedKind::Text, "journal");
         cells.apply(&text, text.encode().hash);
         assert_eq!(cells.only_change(), None);
+        assert!(!cells.tell(&change));
+    }
+
+    #[test]
+    fn cells_tell_no_change_but_the_one_that_wrote_them() {
+        let (cells, change, _) = created();
+        let seq = Change { seq: 2, ..change.clone() };
+        let time = Change { time: Timestamp::from_millis(2_000), ..change.clone() };
+        let actor = Change { actor: ActorId([8; 16]), ..change.clone() };
+        let deps = Change { deps: cells.heads().to_vec(), ..change.clone() };
+        let mut value = change.clone();
+        value.ops[0].action = Action::Put(Scalar::Str("Prof.".to_owned()));
+        let mut order = change.clone();
+        order.ops.swap(0, 1);
+        let mut fewer = change;
+        fewer.ops.pop();
+        for other in [seq, time, actor, deps, value, order, fewer] {
+            assert!(!cells.tell(&other), "{other:?}");
+            assert_ne!(cells.only_change(), Some(other));
+        }
     }
 }
