@@ -2,6 +2,7 @@
 //! and network. One seed decides everything, and a failure prints it.
 
 pub mod bare;
+pub mod corners;
 pub mod device;
 pub mod digest;
 pub mod files;

@@ -5,7 +5,7 @@ mod seeds;
 
 use crdt_core::planted::{self, Bug};
 
-use crate::harness::{given_back, probes, put_back, schedule, workday};
+use crate::harness::{corners, given_back, probes, put_back, schedule, workday};
 use crate::organisation;
 use crate::simulator::attempt::attempt;
 
@@ -26,17 +26,20 @@ pub enum Kind {
     GivenBack,
     /// A server that is put back to older backups.
     PutBack,
+    /// Circumstances that chance hardly ever brings together.
+    Corners,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Organisation,
         Self::Faults,
         Self::Workday,
         Self::Probes,
         Self::GivenBack,
         Self::PutBack,
+        Self::Corners,
     ];
 
     /// Its name in tables.
@@ -49,6 +52,7 @@ impl Kind {
             Self::Probes => "probes",
             Self::GivenBack => "given-back",
             Self::PutBack => "put-back",
+            Self::Corners => "corners",
         }
     }
 
@@ -57,7 +61,13 @@ impl Kind {
     pub const fn of(bug: Bug) -> &'static [Self] {
         match bug {
             Bug::AfterOnly => &[Self::Probes],
-            Bug::EpochKept | Bug::ResendForgotten | Bug::NumbersKept | Bug::CursorsKept => {
+            Bug::FoldTakesUnanswered
+            | Bug::ClockUncorrected
+            | Bug::RebaseCovers
+            | Bug::ReceiptsDropped
+            | Bug::NewsMissed
+            | Bug::CursorsKept => &[Self::Corners],
+            Bug::EpochKept | Bug::ResendForgotten | Bug::NumbersKept => {
                 &[Self::PutBack, Self::GivenBack, Self::Organisation]
             }
             Bug::RemoveBeatsAdd => &[Self::GivenBack, Self::Organisation],
@@ -77,6 +87,7 @@ impl Kind {
             Self::Probes => drop(probes::run(seed)),
             Self::GivenBack => _ = given_back::run(seed),
             Self::PutBack => _ = put_back::run(seed),
+            Self::Corners => corners::run(seed),
         }
     }
 }

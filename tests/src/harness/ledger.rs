@@ -27,6 +27,8 @@ pub(super) struct Held {
     kept: BTreeSet<BatchId>,
     /// Those of which an erasure left nothing.
     erased: BTreeSet<BatchId>,
+    /// Whether there was an erasure: without one no batch is excused by having been erased.
+    pub(super) may_be_erased: bool,
     /// Whether every answer has come.
     is_answered: bool,
     /// Whether there are copies of the device, or it is one: it may have taken another name.
@@ -154,7 +156,8 @@ impl Ledger {
         log: &BTreeMap<BatchId, u64>,
     ) -> Option<String> {
         let confirmed = self.confirmed.get(&device)?;
-        for batch in confirmed.difference(&held.erased) {
+        let is_erased = |batch: &&BatchId| held.may_be_erased && held.erased.contains(*batch);
+        for batch in confirmed.iter().filter(|batch| !is_erased(batch)) {
             let places = [
                 log.contains_key(batch),
                 held.disputed.contains(batch),

@@ -19,7 +19,7 @@ use crdt_core::time::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 use sync_server::ledger::{Ledger, LedgerEntry};
-use sync_server::session::{Bounds, Session};
+use sync_server::session::{Bounds, Input, Session};
 use sync_server::store::sqlite::{SqliteOptions, SqliteStore};
 use sync_server::store::{self, Read, Store, StoreError};
 use sync_server::workspace::{Feed, Folding, Stride, Submitted, Workspace};
@@ -69,6 +69,8 @@ pub struct SimServer {
     running: Option<Running>,
     lives: u64,
     crash: Option<CrashPoint>,
+    /// Whether time passes between the building of a page and its session's hearing of it.
+    builds_slowly: bool,
     leases: StdRng,
     log: BTreeMap<BatchId, u64>,
 }
@@ -88,6 +90,8 @@ struct Served {
     session: Session,
     seat: Option<Seat>,
     build: Option<Build>,
+    /// A page that is built and that the session has not been given.
+    built: Option<Input>,
 }
 
 struct Seat {
@@ -123,8 +127,18 @@ impl SimServer {
         let disk = Disk::new();
         let options = SqliteOptions { vfs: Some(disk.name()), ..SqliteOptions::default() };
         let log = BTreeMap::new();
-        let mut server =
-            Self { path, disk, options, stride, running: None, lives: 0, crash: None, leases, log };
+        let mut server = Self {
+            path,
+            disk,
+            options,
+            stride,
+            running: None,
+            lives: 0,
+            crash: None,
+            builds_slowly: false,
+            leases,
+            log,
+        };
         server.start();
         server
     }
@@ -175,6 +189,10 @@ impl SimServer {
         let running = self.running.as_ref().expect("a schema is put while the server runs");
         store::write(&*running.workspace.store(), |tx| tx.put_schema(text))
             .expect("the server stores a schema");
+    }
+
+    pub(super) fn build_slowly(&mut self) {
+        self.builds_slowly = true;
     }
 
     pub(super) fn arm(&mut self, point: CrashPoint) {

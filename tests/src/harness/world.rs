@@ -1,6 +1,7 @@
 //! The world: one queue of events in order of time, from which one is taken at a time. One seed decides all.
 
 mod access;
+mod accounts;
 mod dialects;
 mod erasing;
 mod events;
@@ -14,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use client_sdk::engine::{ConnectionId, Input, Nudge};
-use client_sdk::{Client, EditError, SyncPhase, Transaction};
+use client_sdk::{EditError, SyncPhase, Transaction};
 use crdt_core::id::{Epoch, MemberId};
 use crdt_core::protocol::Page;
 use crdt_core::schema::Schema;
@@ -24,7 +25,7 @@ use sync_server::workspace::Stride;
 
 use super::device::SimDevice;
 use super::files;
-use super::ledger::{Held, Ledger};
+use super::ledger::Ledger;
 use super::network::{Connection, Packet, Wire};
 use super::server::SimServer;
 use super::tally::{Fault, Tally};
@@ -82,6 +83,8 @@ pub struct World {
     /// The schema that every app comes with, when it is not the built-in one.
     app_schema: Option<Arc<Schema>>,
     erasures: erasing::Erasures,
+    /// Whether anybody has ever asked for an erasure.
+    was_asked_to_erase: bool,
 }
 
 /// Changes pages on their way to a device.
@@ -151,6 +154,7 @@ impl World {
             frames: 0,
             app_schema: None,
             erasures: erasing::Erasures::new(),
+            was_asked_to_erase: false,
         }
     }
 
@@ -427,25 +431,6 @@ impl World {
         }
     }
 
-    fn held_by(&self, device: Device) -> Held {
-        let at = self.at(device);
-        let epoch_of = |client: &Client| client.hello(String::new()).map(|hello| hello.epoch);
-        let knows_the_log = self.epoch.is_none_or(|epoch| {
-            epoch_of(at.client()).expect("a device can be read") == Some(epoch)
-        });
-        let mut copies = self.copies.iter();
-        let has_copies = copies.any(|(copy, origin)| [*copy, *origin].contains(&device.0));
-        Held::by(at.client(), knows_the_log && at.sync().is_synced(), has_copies)
-    }
-
-    /// Notes what a device that has just started, or runs, still holds of what the server has lost.
-    fn ask_for_lost(&mut self, device: Device) {
-        if self.ledger.is_unasked(device.0) {
-            let held = self.held_by(device);
-            self.ledger.ask(device.0, &held);
-        }
-    }
-
     /// Whether every running device is synced.
     #[must_use]
     pub fn is_synced(&self) -> bool {
@@ -465,23 +450,6 @@ impl World {
             false => format!("{} dead", device.name),
         };
         self.devices.iter().map(of).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Checks that a device's confirmed batches are each in one place.
-    ///
-    /// # Panics
-    /// When one is not.
-    pub fn check_account(&self, device: Device) {
-        let at = self.at(device);
-        if self.is_shut_out(device) {
-            return;
-        }
-        let phase = at.sync().status().phase;
-        assert_ne!(phase, SyncPhase::Revoked, "{} was never shut out", at.name);
-        let held = self.held_by(device);
-        if let Some(fault) = self.ledger.fault(device.0, &held, self.server.log()) {
-            panic!("{}: {fault}", self.at(device).name);
-        }
     }
 }
 

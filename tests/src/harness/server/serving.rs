@@ -53,7 +53,7 @@ impl SimServer {
     pub(in crate::harness) fn accept(&mut self, wire: Wire, now: u64) {
         if let Some(running) = &mut self.running {
             let session = Session::new(BOUNDS, now);
-            running.served.insert(wire, Served { session, seat: None, build: None });
+            running.served.insert(wire, Served { session, seat: None, build: None, built: None });
         }
     }
 
@@ -93,6 +93,9 @@ impl SimServer {
     pub(in crate::harness) fn build(&mut self, at: Moment, wire: Wire) -> Vec<Act> {
         let Some(running) = &mut self.running else { return Vec::new() };
         let Some(served) = running.served.get_mut(&wire) else { return Vec::new() };
+        if let Some(built) = served.built.take() {
+            return self.feed(at, wire, built);
+        }
         let (Some(seat), Some(build)) = (&mut served.seat, served.build.take()) else {
             return Vec::new();
         };
@@ -108,6 +111,10 @@ impl SimServer {
             Ok(page) => Input::PageBuilt(page),
             Err(_) => Input::End(goodbye(GoodbyeCode::Internal, "a page could not be built")),
         };
+        if self.builds_slowly {
+            served.built = Some(input);
+            return vec![Act::BuildSoon(wire)];
+        }
         self.feed(at, wire, input)
     }
 

@@ -18,12 +18,14 @@ impl World {
     /// # Errors
     /// Those of the workspace.
     pub fn erase(&mut self, record: RecordId) -> Result<u64, EraseError> {
+        self.was_asked_to_erase = true;
         let now = self.time.true_wall();
         self.govern(|workspace| workspace.erase(now, record))
     }
 
     /// Asks for the erasure of a record on a device, as its app does; the number of the request.
     pub fn ask_erasure(&mut self, device: Device, record: RecordId) -> u64 {
+        self.was_asked_to_erase = true;
         let request = self.erasures.len() as u64 + 1;
         self.erasures.insert(request, None);
         self.give(device, Input::Erase { request, record });

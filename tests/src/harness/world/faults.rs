@@ -177,6 +177,12 @@ impl World {
         self.start_server();
     }
 
+    /// Lets time pass on the server between the building of a page and the session's hearing of it, in which
+    /// news come.
+    pub fn build_slowly(&mut self) {
+        self.server.build_slowly();
+    }
+
     /// Takes back what [`World::crash_server_at`] asked for.
     pub fn disarm_server(&mut self) {
         self.server.disarm();
