@@ -58,6 +58,9 @@ pub(crate) const LOG_PAGES: u32 = 1_000;
 pub(crate) const LOG_PAGES_MAX: u32 = 4_000;
 /// What remains of the WAL after a checkpoint, bytes.
 const JOURNAL_BYTES_MAX: i64 = LOG_PAGES_MAX as i64 * 4_096;
+/// What the writer may keep of the file in memory, KiB: records come in the order of neither their ids nor
+/// their values, so that trees are written all over, and what does not fit is written twice.
+const CACHE_KIB: i64 = 4 * 1024;
 /// Statements kept prepared: each entity has a handful.
 const STATEMENTS_MAX: usize = 256;
 
@@ -72,6 +75,7 @@ impl Opening {
         commit_with(&connection, Durability::Full)?;
         connection.pragma_update(None, "journal_size_limit", JOURNAL_BYTES_MAX)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         // What is deleted is overwritten: a record that left is not to be found in free space.
         connection.pragma_update(None, "secure_delete", true)?;
         connection.pragma_update(None, "foreign_keys", true)?;

@@ -38,6 +38,8 @@ const COMMANDS_MAX: usize = 256;
 const NOTED_MAX: usize = 256;
 /// Batches that a commit judges before it ends early.
 const JUDGED_MIN: usize = 16;
+/// Batches that are then left of it at least: fewer take no longer than another commit.
+const LEFT_MIN: usize = 32;
 /// Sessions that may come back all at once.
 const CROWD: usize = 16;
 
@@ -365,7 +367,8 @@ impl Actor {
         let mut is_enough = |judged| {
             manners == Manners::MakesWay && {
                 inbox.hand_in(turns, sessions);
-                judged >= JUDGED_MIN && (turns.are_pressing() || inbox.is_held())
+                let is_long = judged >= JUDGED_MIN && group.len() - judged >= LEFT_MIN;
+                is_long && (turns.are_pressing() || inbox.is_held())
             }
         };
         let committed = workspace.commit_until(clock::now(), group, &mut is_enough);
