@@ -73,6 +73,8 @@ pub struct Feed {
     told_all: Cursor,
     /// Where it stands while it is granted nothing.
     bare: Cursor,
+    /// What the device wrote itself and may not read was taken back up to here, where it does not follow.
+    own_up_to: u64,
     /// Documents that the device wants whole.
     wanted: VecDeque<u64>,
     /// Where a position that is too large for one page was cut.
@@ -128,6 +130,8 @@ impl Feed {
         }
         let lost = known.into_iter().filter(|known| !cursors.contains_key(known.name));
         let lost: VecDeque<Lost> = lost.filter_map(|known| Lost::of(known, hello)).collect();
+        // Where it had not come to the end, nothing of its own was taken back.
+        let own_up_to = cursors.values().map(|cursor| cursor.from.unwrap_or(cursor.position)).min();
         let erased = erased::Told::of(hello, told.values(), lost.iter().map(Lost::told));
         Self {
             replica: hello.replica,
@@ -140,6 +144,7 @@ impl Feed {
             told,
             told_all: hello.cursor,
             bare: Cursor::at(hello.cursor.position),
+            own_up_to: own_up_to.unwrap_or_default(),
             wanted: VecDeque::new(),
             cut: None,
             authors: BTreeSet::new(),
@@ -203,7 +208,7 @@ impl Feed {
             return self.drop_lost(tx, head, draft).map(Some);
         }
         if draft.is_empty() && self.cursors.is_empty() {
-            self.take_back(tx, head, &mut draft)?;
+            self.bare = Cursor::at(self.take_back(tx, self.bare.position, head, &mut draft)?);
         }
         // One way a page: entries of two ways could repeat a change or put it before what it depends on.
         while draft.is_empty() {
@@ -319,19 +324,26 @@ impl Feed {
         Ok(())
     }
 
-    /// A device that is granted nothing may still make what it may not read: it has that until now.
-    fn take_back(&mut self, tx: &dyn Read, head: u64, draft: &mut Draft) -> Result<(), StoreError> {
-        let own = tx.changes_by(&self.replica, self.bare.position, head)?;
-        self.bare = Cursor::at(head);
+    /// Who may make what they may not read has it until now: takes back what the device wrote after a
+    /// position, up to `head` or until the page is full; up to where it came.
+    fn take_back(
+        &self,
+        tx: &dyn Read,
+        after: u64,
+        head: u64,
+        draft: &mut Draft,
+    ) -> Result<u64, StoreError> {
+        let own = tx.changes_by(&self.replica, after, head)?;
         for (place, (position, document)) in own.iter().enumerate() {
-            draft.leave(*document);
+            if !self.watched.shows(tx, *document)? {
+                draft.leave(*document);
+            }
             let last = own.get(place + 1).is_none_or(|(next, _)| next != position);
             if last && draft.is_full() {
-                self.bare = Cursor::at(*position);
-                break;
+                return Ok(*position);
             }
         }
-        Ok(())
+        Ok(head)
     }
 
     /// The next documents of one subscription by index.
@@ -381,8 +393,12 @@ impl Feed {
                 }
             }
         };
+        let is_at_head = reached_end && is_all_left;
+        if is_at_head {
+            self.own_up_to = self.take_back(tx, self.own_up_to, head, draft)?;
+        }
         let next = match reached_end {
-            true if is_all_left => Cursor::at(head),
+            true if is_at_head && self.own_up_to >= head => Cursor::at(head),
             true => Cursor { position: ceiling, from: Some(from) },
             false => Cursor { position: at, from: Some(from) },
         };

@@ -204,3 +204,50 @@ fn scopes_that_caught_up_at_different_positions_come_together_although_the_log_g
     world.drain(&mut rep, &mut feed);
     world.assert_same(&rep);
 }
+
+/// Clerks (`support`) take down customers of every territory and read those of their own.
+const CLERKS: &str = r#"
+version = 1
+[role.admin]
+[[role.admin.allow]]
+entities = "*"
+on = ["all"]
+actions = "*"
+sections = "*"
+
+[role.support]
+[[role.support.allow]]
+entities = "*"
+on = ["territory"]
+actions = "*"
+[[role.support.allow]]
+entities = "*"
+on = ["all"]
+actions = ["create"]
+"#;
+
+#[test]
+fn what_a_device_made_and_may_not_read_leaves_it_however_far_behind_it_is() {
+    for stride in strides() {
+        let mut world = World::with_policy(CLERKS).with_stride(stride);
+        world.set(member(1), "admin", &[]);
+        world.set(member(2), "support", &["west"]);
+        let mut admin = world.device(1);
+        let mut clerk = world.device_of(2, member(2));
+        // Before the first page, and again far behind the log's end.
+        for round in 1..=2 {
+            for territory in ["west", "east", "west", "east", "east"] {
+                let edits = [put("name", "Engines"), put("territory", territory)];
+                let (_, batch) = clerk.create("account", &edits);
+                world.accept(&mut clerk, batch);
+                let (_, batch) = admin.create("account", &edits);
+                world.accept(&mut admin, batch);
+            }
+            assert_eq!(clerk.documents.len(), 4 * (round - 1) + 5);
+            world.sync(&mut clerk);
+            world.assert_same(&clerk);
+            assert_eq!(clerk.documents.len(), 4 * round, "{stride:?}");
+            assert!(clerk.stands_at(world.head()));
+        }
+    }
+}
