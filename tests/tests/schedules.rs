@@ -7,7 +7,7 @@ use tests::organisation;
 use tests::simulator::seeds::{run_seeds, seeds_of, steps_of};
 
 /// Schedules unless `FIELDBOOK_SCHEDULES` says otherwise.
-const SCHEDULES: u64 = 600;
+const SCHEDULES: u64 = 1_000;
 /// How often each kind of fault has struck at least, in so many.
 const STRIKES_MIN: u64 = 10;
 

@@ -21,15 +21,14 @@ use crdt_core::id::ReplicaId;
 use crdt_core::limits;
 use crdt_core::planted::{Bug, planted};
 use crdt_core::policy::Subscription;
-use crdt_core::protocol::{AuthorName, Cursor, Hello, Page, ScopeCursor};
+use crdt_core::protocol::{Cursor, Hello, Page, ScopeCursor};
 
-use super::directory::{SERVER, SERVER_NAME};
 use crate::store::{Read, ScopeRow, StoreError};
 pub use compare::Comparison;
 use follow::Follower;
 pub(super) use lost::Known;
 use lost::{Lost, Progress};
-use page::Draft;
+use page::{Draft, author};
 pub use shared::{Slice, Spot};
 use watched::{Watched, admits};
 
@@ -485,18 +484,4 @@ fn add_indexed(
     } else {
         draft.add_changes(tx, row.document, from, None)
     }
-}
-
-fn author(tx: &dyn Read, replica: ReplicaId) -> Result<Option<AuthorName>, StoreError> {
-    let member = match tx.replica(&replica)? {
-        Some(row) => Some(row.member),
-        // It was never here; others gave back what it wrote.
-        None => tx.presumed_member(&replica)?,
-    };
-    let Some(member) = member else { return Ok(None) };
-    let name = match tx.member(&member)? {
-        None if member == SERVER => SERVER_NAME.to_owned(),
-        name => name.unwrap_or_default(),
-    };
-    Ok(Some(AuthorName { replica, member, name }))
 }

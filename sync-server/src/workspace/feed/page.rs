@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use crdt_core::id::{ChangeHash, ReplicaId};
 use crdt_core::limits;
-use crdt_core::protocol::{Entry, Identity, SentChange};
+use crdt_core::protocol::{AuthorName, Entry, Identity, SentChange};
 use crdt_core::record::{Cells, Change};
 
 use crate::store::{ChangeRow, DocumentRow, Read, StoreError};
+use crate::workspace::directory::{SERVER, SERVER_NAME};
 
 /// A page under construction.
 pub(super) struct Draft {
@@ -174,4 +175,19 @@ impl Building {
             }
         }
     }
+}
+
+/// Who writes as a replica; nothing when nobody knows it.
+pub(super) fn author(tx: &dyn Read, replica: ReplicaId) -> Result<Option<AuthorName>, StoreError> {
+    let member = match tx.replica(&replica)? {
+        Some(row) => Some(row.member),
+        // It was never here; others gave back what it wrote.
+        None => tx.presumed_member(&replica)?,
+    };
+    let Some(member) = member else { return Ok(None) };
+    let name = match tx.member(&member)? {
+        None if member == SERVER => SERVER_NAME.to_owned(),
+        name => name.unwrap_or_default(),
+    };
+    Ok(Some(AuthorName { replica, member, name }))
 }
