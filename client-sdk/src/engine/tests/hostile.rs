@@ -4,6 +4,7 @@ use crdt_core::protocol::{Ack, PagePart};
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::TokenReason;
 
 #[test]
 fn whatever_the_server_may_not_send_ends_the_session_with_a_stated_reason() {
@@ -193,7 +194,11 @@ fn give(engine: &mut Engine, rng: &mut StdRng, now: u64, input: Input, stored: &
                 let message = decode_frame(&frame).expect("the engine sends good frames");
                 assert!(*stored || !matches!(message, Message::Push(_)), "pushed before welcome");
             }
-            Effect::Outward(Outward::Disconnect { .. } | Outward::FetchToken) => *stored = false,
+            Effect::Outward(Outward::Disconnect { .. }) => *stored = false,
+            // An open session that needs a fresh token goes on.
+            Effect::Outward(Outward::FetchToken) => {
+                *stored &= engine.token_reason() == TokenReason::Expiring;
+            }
             Effect::Outward(Outward::WakeAt(at)) => assert!(at >= now),
             Effect::Store(_) => works += 1,
             Effect::Outward(
