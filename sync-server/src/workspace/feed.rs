@@ -72,7 +72,7 @@ pub struct Feed {
     told_all: Cursor,
     /// Where it stands while it is granted nothing.
     bare: Cursor,
-    /// What the device wrote itself and may not read was taken back up to here, where it does not follow.
+    /// What the device wrote itself and may not read was taken back up to here, when a scope caught up last.
     own_up_to: u64,
     /// Documents that the device wants whole.
     wanted: VecDeque<u64>,
@@ -129,8 +129,6 @@ impl Feed {
         }
         let lost = known.into_iter().filter(|known| !cursors.contains_key(known.name));
         let lost: VecDeque<Lost> = lost.filter_map(|known| Lost::of(known, hello)).collect();
-        // Where it had not come to the end, nothing of its own was taken back.
-        let own_up_to = cursors.values().map(|cursor| cursor.from.unwrap_or(cursor.position)).min();
         let erased = erased::Told::of(hello, told.values(), lost.iter().map(Lost::told));
         Self {
             replica: hello.replica,
@@ -143,7 +141,7 @@ impl Feed {
             told,
             told_all: hello.cursor,
             bare: Cursor::at(hello.cursor.position),
-            own_up_to: own_up_to.unwrap_or_default(),
+            own_up_to: 0,
             wanted: VecDeque::new(),
             cut: None,
             authors: BTreeSet::new(),
@@ -394,7 +392,9 @@ impl Feed {
         };
         let is_at_head = reached_end && is_all_left;
         if is_at_head {
-            self.own_up_to = self.take_back(tx, self.own_up_to, head, draft)?;
+            // What came before `from` was followed, or caught up.
+            let after = self.own_up_to.max(from);
+            self.own_up_to = self.take_back(tx, after, head, draft)?;
         }
         let next = match reached_end {
             true if is_at_head && self.own_up_to >= head => Cursor::at(head),

@@ -331,10 +331,7 @@ impl Actor {
         if group.is_empty() || self.recover().is_err() {
             return;
         }
-        let error = match self.try_commit(&group, manners) {
-            Ok(judged) => return self.turns.put_back(group.drain(judged..)),
-            Err(error) => error,
-        };
+        let Err(error) = self.try_commit(&mut group, manners) else { return };
         let mut by_replica: BTreeMap<ReplicaId, Vec<Submitted>> = BTreeMap::new();
         for submitted in group {
             by_replica.entry(submitted.replica).or_default().push(submitted);
@@ -347,8 +344,8 @@ impl Actor {
             return self.failed(&error);
         }
         // One damaged document ends the sessions that touch it, and not everybody's who came with them.
-        for (replica, group) in by_replica {
-            if let Err(error) = self.try_commit(&group, Manners::Finishes) {
+        for (replica, mut group) in by_replica {
+            if let Err(error) = self.try_commit(&mut group, Manners::Finishes) {
                 self.end(&replica, storage_goodbye(&error));
                 self.failed(&error);
             }
@@ -358,8 +355,12 @@ impl Actor {
         }
     }
 
-    /// Commits a group, or the first of it when others press; how many were judged.
-    fn try_commit(&mut self, group: &[Submitted], manners: Manners) -> Result<usize, StoreError> {
+    /// Commits a group, or the first of it when others press; the rest waits on then.
+    fn try_commit(
+        &mut self,
+        group: &mut Vec<Submitted>,
+        manners: Manners,
+    ) -> Result<(), StoreError> {
         let begun = std::time::Instant::now();
         failpoint::hit(failpoint::COMMIT_BEFORE);
         self.suspects.begin(group.iter().map(|submitted| Deed::Batch(submitted.batch.id)));
@@ -377,6 +378,8 @@ impl Actor {
         });
         self.suspects.done();
         let committed = committed?;
+        // Before any session ends: what waits of it is forgotten with it.
+        self.turns.judged(group.drain(committed.judged..));
         failpoint::hit(failpoint::COMMIT_BEFORE_RECEIPTS);
         self.metrics.commit_took(begun.elapsed());
         self.metrics.batches_accepted.increment(committed.accepted);
@@ -386,7 +389,7 @@ impl Actor {
         self.after();
         self.head
             .send_if_modified(|head| std::mem::replace(head, committed.head) != committed.head);
-        Ok(committed.judged)
+        Ok(())
     }
 
     /// Takes what a device gives back, and answers it.

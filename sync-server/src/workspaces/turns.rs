@@ -12,7 +12,6 @@ use crate::workspace::Submitted;
 const GROUP_CHANGES_MAX: usize = 512;
 /// Changes that wait here before no more are taken from the connections, which then wait themselves.
 const WAITING_CHANGES_MAX: usize = 20_000;
-
 /// Changes that wait before others are left out for somebody: fewer take no longer than a commit itself.
 const CROWD_CHANGES: usize = 64;
 
@@ -90,9 +89,10 @@ impl Turns {
         queue.push_back(item);
     }
 
-    /// Batches of a group that were not judged wait on, before what their replicas handed in since.
-    pub(super) fn put_back(&mut self, batches: impl DoubleEndedIterator<Item = Submitted>) {
-        for submitted in batches.rev() {
+    /// A commit is over. The batches that it left wait on, before what their replicas handed in since.
+    pub(super) fn judged(&mut self, left: impl DoubleEndedIterator<Item = Submitted>) {
+        self.judging.clear();
+        for submitted in left.rev() {
             self.changes += weight(&submitted);
             let replica = submitted.replica;
             let queue = self.waiting.entry(replica).or_default();
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(names(&group), [(1, 0), (2, 0), (1, 1), (1, 2)]);
         turns.put(batch(1, 3, 2));
         turns.put_stored(replica(2), 9);
-        turns.put_back(group.batches.drain(1..));
+        turns.judged(group.batches.drain(1..));
         assert_eq!(turns.changes, 7);
         let group = turns.take();
         assert_eq!((names(&group), group.stored), (vec![(1, 1), (2, 0), (1, 2), (1, 3)], vec![]));
@@ -359,6 +359,29 @@ mod tests {
         assert_eq!(names(&turns.take()), [(2, 2)]);
         assert!(turns.is_empty() && turns.take().batches.is_empty());
         assert_eq!((turns.changes, turns.fresh.len(), turns.others.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_a_commit_left_is_forgotten_with_what_waits() {
+        let mut turns = Turns::default();
+        (0..3).for_each(|number| turns.put(batch(1, number, 1)));
+        turns.put(batch(2, 0, 1));
+        let mut group = turns.take();
+        turns.judged(group.batches.drain(1..));
+        turns.put(batch(1, 3, 1));
+        turns.forget(replica(1));
+        assert_eq!(names(&turns.take()), [(2, 0)]);
+        assert!(turns.is_empty() && turns.changes == 0);
+    }
+
+    #[test]
+    fn who_was_answered_comes_first_again() {
+        let mut turns = Turns::default();
+        turns.put(batch(1, 0, 1));
+        assert_eq!(turns.take().batches.len(), 1);
+        turns.judged(std::iter::empty());
+        turns.put(batch(1, 1, 1));
+        assert!(turns.are_pressing());
     }
 
     #[test]

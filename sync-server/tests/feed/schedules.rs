@@ -6,10 +6,10 @@ use crdt_core::protocol::Outcome;
 use crdt_core::record::{Edit, Scalar};
 use sync_server::workspace::{Feed, Stride};
 
-use super::territories::{POLICY, scene};
+use super::territories::{ROLES, scene};
 use crate::support::device::{Device, put};
 use crate::support::random::{Random, cases};
-use crate::support::world::{World, member};
+use crate::support::world::{World, member, policy_of};
 
 const PLACES: [&str; 4] = ["west", "east", "north", "nowhere"];
 const GRANTS: [&[&str]; 5] = [&[], &["west"], &["west", "east"], &["north"], &["east", "north"]];
@@ -86,8 +86,7 @@ impl Play {
     /// A policy by which everybody has the finance section of their territories, or the one before again.
     fn replace_policy(&mut self) {
         self.policy_version += 1;
-        let version = format!("version = {}", self.policy_version);
-        let mut text = POLICY.replace("version = 2", &version);
+        let mut text = policy_of(self.policy_version, ROLES);
         if self.policy_version.is_multiple_of(2) {
             text = text
                 .replace("[\"all\"]\nactions = [\"read\"", "[\"territory\"]\nactions = [\"read\"");

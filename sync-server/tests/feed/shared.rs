@@ -124,7 +124,7 @@ fn own_batches_are_stepped_over_among_many_others() {
 /// A scope that holds much that a member does not read is no reason to pass over what it does read.
 #[test]
 fn what_is_read_of_a_crowded_scope_is_found_behind_what_is_not() {
-    let mut world = World::with_policy(CONTACTS_ALONE);
+    let mut world = World::with_roles(CONTACTS_ALONE);
     world.set(member(1), "admin", &[]);
     world.set(member(2), "support", &[]);
     let mut admin = world.device(1);
@@ -144,15 +144,6 @@ fn what_is_read_of_a_crowded_scope_is_found_behind_what_is_not() {
 }
 
 const CONTACTS_ALONE: &str = r#"
-version = 2
-
-[role.admin]
-[[role.admin.allow]]
-entities = "*"
-on = ["all"]
-actions = "*"
-sections = "*"
-
 [role.support]
 [[role.support.allow]]
 entities = ["contact"]

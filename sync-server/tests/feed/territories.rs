@@ -7,16 +7,7 @@ use crate::support::device::put;
 use crate::support::world::{World, member};
 
 /// Reps have the records of their territories and teams, `finance` the finance sections everywhere.
-pub const POLICY: &str = r#"
-version = 2
-
-[role.admin]
-[[role.admin.allow]]
-entities = "*"
-on = ["all"]
-actions = "*"
-sections = "*"
-
+pub const ROLES: &str = r#"
 [role.rep]
 [[role.rep.allow]]
 entities = "*"
@@ -37,7 +28,7 @@ sections = ["finance"]
 
 /// An administrator, a rep of the west, and somebody of the east who knows the money.
 pub fn scene(stride: Stride) -> World {
-    let mut world = World::with_policy(POLICY).with_stride(stride);
+    let mut world = World::with_roles(ROLES).with_stride(stride);
     world.set(member(1), "admin", &[]);
     world.set(member(2), "rep", &["west"]);
     world.set(member(3), "finance", &["east"]);
@@ -207,14 +198,6 @@ fn scopes_that_caught_up_at_different_positions_come_together_although_the_log_g
 
 /// Clerks (`support`) take down customers of every territory and read those of their own.
 const CLERKS: &str = r#"
-version = 1
-[role.admin]
-[[role.admin.allow]]
-entities = "*"
-on = ["all"]
-actions = "*"
-sections = "*"
-
 [role.support]
 [[role.support.allow]]
 entities = "*"
@@ -229,7 +212,7 @@ actions = ["create"]
 #[test]
 fn what_a_device_made_and_may_not_read_leaves_it_however_far_behind_it_is() {
     for stride in strides() {
-        let mut world = World::with_policy(CLERKS).with_stride(stride);
+        let mut world = World::with_roles(CLERKS).with_stride(stride);
         world.set(member(1), "admin", &[]);
         world.set(member(2), "support", &["west"]);
         let mut admin = world.device(1);

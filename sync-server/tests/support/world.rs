@@ -20,6 +20,19 @@ use super::device::{Device, NOW_MS};
 
 pub const LIMITS: PeerLimits = PeerLimits { batches_in_flight: 16, pages_in_flight: 4 };
 
+/// A policy of these roles beside an administrator's, who may do everything.
+pub fn policy_of(version: u64, roles: &str) -> String {
+    let admin = r#"
+[role.admin]
+[[role.admin.allow]]
+entities = "*"
+on = ["all"]
+actions = "*"
+sections = "*"
+"#;
+    format!("version = {version}\n{admin}{roles}")
+}
+
 /// A member by number.
 pub fn member(n: u8) -> MemberId {
     MemberId(format!("018f0000-0000-7000-8000-0000000000{n:02x}").parse::<MemberId>().unwrap().0)
@@ -41,6 +54,11 @@ impl World {
     /// A workspace with the policy of a sales organisation, whose members have no records yet.
     pub fn sales() -> Self {
         Self::with_policy(Policy::sales().text())
+    }
+
+    /// A workspace whose policy has these roles beside an administrator's.
+    pub fn with_roles(roles: &str) -> Self {
+        Self::with_policy(&policy_of(2, roles))
     }
 
     pub fn with_policy(policy: &str) -> Self {
