@@ -370,6 +370,9 @@ impl Engine {
             (Message::Receipts(receipts), Phase::Live { live, .. }) => {
                 live.take_receipts(receipts, &mut self.jobs)
             }
+            (Message::ShortReceipts(receipts), Phase::Live { live, .. }) => {
+                live.take_short_receipts(&receipts, &mut self.jobs)
+            }
             (Message::Lacking(lacking), Phase::Live { live, .. }) => {
                 live.giving.take_lacking(lacking, &mut self.jobs)
             }

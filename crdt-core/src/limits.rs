@@ -58,8 +58,12 @@ pub const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const PAGE_PART_BYTES: usize = 512 * 1024;
 /// Pages sent and not yet acknowledged, per connection.
 pub const PAGES_IN_FLIGHT_MAX: usize = 4;
-/// Batches sent and not yet answered, per connection.
-pub const BATCHES_IN_FLIGHT_MAX: usize = 16;
+/// Batches sent and not yet answered, per connection: what a day offline wrote goes out in a few round trips.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 64;
+/// What they take before compression, bytes: sixteen of the largest.
+pub const BYTES_IN_FLIGHT_MAX: usize = 8 * 1024 * 1024;
+/// What a server takes of them before it calls that a breach, bytes: it counts whole frames.
+pub const BYTES_TAKEN_IN_FLIGHT_MAX: usize = BYTES_IN_FLIGHT_MAX + PLAIN_BYTES_MAX;
 /// Bytes of a change's hash that its sender sends along: enough to notice that two sides encode differently.
 pub const HASH_CLAIM_BYTES: usize = 4;
 /// Loads of documents for changes of one member that need history, per minute.
@@ -138,6 +142,7 @@ const _: () = assert!(
         <= SCOPE_BYTES_MAX
 );
 const _: () = assert!(BATCH_BYTES_MAX * 2 <= FRAME_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX <= BYTES_IN_FLIGHT_MAX);
 const _: () = assert!(CHANGE_BYTES_MAX < BATCH_BYTES_MAX);
 const _: () = assert!(PAGE_BYTES_TARGET < FRAME_BYTES_MAX);
 const _: () = assert!(VALUE_BYTES_MAX < CHANGE_BYTES_MAX);

@@ -18,12 +18,12 @@ mod wire;
 
 pub use batch::{Batch, Dependencies, DocumentChanges, DocumentRef, Identity, SentChange};
 pub use erase::{EraseRecord, Erasure};
-pub use frame::{FrameError, decode_frame, encode_frame};
+pub use frame::{FrameError, decode_frame, encode_frame, plain_len};
 pub use handshake::{Cursor, Hello, PeerLimits, Recovery, ScopeCursor, Welcome};
 pub use lineage::{Ended, Parting};
 pub use message::{Ack, Fetch, Goodbye, GoodbyeCode, Message, NewToken, Push, TokenTaken};
 pub use page::{AuthorName, Entry, Page, PagePart, PageParts, Staged};
-pub use receipt::{AcceptedDocument, Outcome, Receipt, Refusal};
+pub use receipt::{AcceptedDocument, Outcome, Receipt, Refusal, ShortReceipt};
 pub use relay::{Compare, Compared, Lack, Lacking, Relay, Relayed};
 
 /// The WebSocket subprotocol.

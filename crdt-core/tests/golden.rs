@@ -10,8 +10,8 @@ use crdt_core::protocol::{
     AcceptedDocument, Ack, AuthorName, Batch, Compare, Compared, Cursor, Dependencies,
     DocumentChanges, DocumentRef, Ended, Entry, EraseRecord, Erasure, Fetch, Goodbye, GoodbyeCode,
     Hello, Identity, Lack, Lacking, Message, NewToken, Outcome, Page, PagePart, PageParts,
-    PeerLimits, Push, Receipt, Refusal, Relay, Relayed, ScopeCursor, SentChange, Staged,
-    TokenTaken, Welcome, decode_frame, encode_frame,
+    PeerLimits, Push, Receipt, Refusal, Relay, Relayed, ScopeCursor, SentChange, ShortReceipt,
+    Staged, TokenTaken, Welcome, decode_frame, encode_frame,
 };
 use crdt_core::record::{
     Action, Author, Cells, Change, Edit, EncodedChange, Op, OpId, Reach, Scalar, SeedKind, seed,
@@ -233,6 +233,7 @@ fn the_first_messages_of_a_session_are_written_as_they_always_were() {
         device: DeviceId([0xD1; 16]),
         device_name: "Ada's phone".to_owned(),
         left: 0,
+        short_receipts: false,
     };
     assert_message("hello", Message::Hello(Box::new(hello.clone())));
     let new =
@@ -360,6 +361,26 @@ fn erasures_are_asked_for_and_answered_as_they_always_were() {
     assert_message("erasure-refused", Message::Erasure(refused));
     let receipt = Receipt { erased: vec![record(), record()], ..receipts().remove(0) };
     assert_message("receipts-erased", Message::Receipts(vec![receipt]));
+}
+
+#[test]
+fn short_receipts_are_what_they_always_were() {
+    let short = |number| ShortReceipt {
+        number,
+        batch_number: number + 8,
+        position: number + 296,
+        policy_version: 6,
+    };
+    assert_message("short-receipts", Message::ShortReceipts(vec![short(4), short(5)]));
+    let batch = BatchId([4; 16]);
+    assert_eq!(
+        short(4).of(batch),
+        Receipt { number: 4, batch, outcome: accepted(300), policy_version: 6, erased: Vec::new() }
+    );
+}
+
+fn accepted(position: u64) -> Outcome {
+    Outcome::Accepted { position, documents: Vec::new() }
 }
 
 #[test]

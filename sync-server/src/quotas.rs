@@ -69,7 +69,7 @@ impl Quotas {
         Arc::new(Self {
             begun: Instant::now(),
             sockets_per_member: limits.sockets_per_member,
-            requests: Rate::new(requests.saturating_mul(BURST_MINUTES), MINUTE / requests),
+            requests: Rate::new(burst(limits), MINUTE / requests),
             bytes: Rate::new(limits.megabytes_per_hour.max(1).saturating_mul(1 << 20), per_byte),
             members: Mutex::default(),
         })
@@ -146,6 +146,12 @@ impl Drop for MemberSocket {
             usage.sockets = usage.sockets.saturating_sub(1);
         }
     }
+}
+
+/// Requests that one member may send at once.
+#[must_use]
+pub fn burst(limits: &Limits) -> u32 {
+    limits.requests_per_minute.max(1).saturating_mul(BURST_MINUTES)
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

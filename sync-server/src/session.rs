@@ -1,5 +1,7 @@
 //! One connection as a state machine: frames and events in, effects out. No socket, clock or storage.
 
+mod in_flight;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -7,9 +9,11 @@ use crdt_core::planted::{Bug, planted};
 use crdt_core::protocol::{
     Ack, Batch, Compare, Entry, EraseRecord, Erasure, FrameError, Goodbye, GoodbyeCode, Hello,
     Lacking, Message, NewToken, Page, PageParts, PeerLimits, Receipt, Relay, Relayed, TokenTaken,
-    Welcome, decode_frame, encode_frame,
+    Welcome, decode_frame, encode_frame, plain_len,
 };
 use crdt_core::time::Timestamp;
+
+use in_flight::InFlight;
 
 /// What can happen to a connection.
 #[derive(Debug)]
@@ -141,7 +145,7 @@ enum Phase {
     /// Waiting for the hello.
     New { since: u64 },
     /// The hello is being judged.
-    Greeting,
+    Greeting { short_receipts: bool },
     /// Exchanging.
     Live(Live),
     /// Over.
@@ -150,7 +154,9 @@ enum Phase {
 
 #[derive(Debug, Default)]
 struct Live {
-    unanswered: usize,
+    in_flight: InFlight,
+    /// The device takes short receipts.
+    short_receipts: bool,
     last_page: u64,
     acked_page: u64,
     /// The last receipt that the device has said it stored.
@@ -188,7 +194,7 @@ impl Session {
             Input::Frame(frame) => {
                 self.heard_at = now;
                 match decode_frame(&frame) {
-                    Ok(message) => self.message(message),
+                    Ok(message) => self.message(message, plain_len(&frame)),
                     Err(error) => self.misbehaved(&error),
                 }
             }
@@ -218,21 +224,19 @@ impl Session {
         matches!(self.phase, Phase::Closed)
     }
 
-    fn message(&mut self, message: Message) -> Vec<Effect> {
+    fn message(&mut self, message: Message, bytes: usize) -> Vec<Effect> {
         let name = message.name();
         match (message, &mut self.phase) {
             (_, Phase::Closed) => Vec::new(),
             (Message::Hello(hello), Phase::New { .. }) => {
-                self.phase = Phase::Greeting;
+                self.phase = Phase::Greeting { short_receipts: hello.short_receipts };
                 vec![Effect::Greet(hello)]
             }
             (Message::Push(push), Phase::Live(live)) => {
                 let limit = self.bounds.peer.batches_in_flight as usize;
-                if live.unanswered + push.batches.len() > limit {
-                    return self
-                        .close(GoodbyeCode::Protocol, "more batches in flight than granted");
+                if let Err(text) = live.in_flight.push(&push.batches, bytes, limit) {
+                    return self.close(GoodbyeCode::Protocol, text);
                 }
-                live.unanswered += push.batches.len();
                 let mut effects = live.acknowledge(push.receipt);
                 if !push.batches.is_empty() {
                     effects.push(Effect::Submit(push.batches));
@@ -273,6 +277,7 @@ impl Session {
                 | Message::Welcome(_)
                 | Message::Push(_)
                 | Message::Receipts(_)
+                | Message::ShortReceipts(_)
                 | Message::Page(_)
                 | Message::Ack(_)
                 | Message::Fetch(_)
@@ -325,9 +330,10 @@ impl Session {
         match (greeted, &self.phase) {
             (Err(goodbye), _) => self.end(goodbye),
             (Ok(_), Phase::New { .. } | Phase::Live(_) | Phase::Closed) => Vec::new(),
-            (Ok(greeted), Phase::Greeting) => {
-                let expires_at = greeted.expires_at;
+            (Ok(greeted), Phase::Greeting { short_receipts }) => {
+                let (expires_at, short_receipts) = (greeted.expires_at, *short_receipts);
                 self.phase = Phase::Live(Live {
+                    short_receipts,
                     building: Some(Due::Cursors),
                     expires_at,
                     ..Live::default()
@@ -355,10 +361,10 @@ impl Session {
 
     fn receipts(&mut self, receipts: Vec<Receipt>) -> Vec<Effect> {
         let Phase::Live(live) = &mut self.phase else { return Vec::new() };
-        live.unanswered = live.unanswered.saturating_sub(receipts.len());
-        let all_answered = live.unanswered == 0;
-        let mut effects = vec![Effect::Send(encode_frame(&Message::Receipts(receipts)))];
-        if all_answered {
+        let messages = live.in_flight.answered(receipts, live.short_receipts);
+        let mut effects: Vec<Effect> =
+            messages.iter().map(|message| Effect::Send(encode_frame(message))).collect();
+        if live.in_flight.is_empty() {
             // A device that has pushed all it had waits for its cursors to pass its own batches.
             effects.extend(self.build(Some(Due::Cursors)));
         }
@@ -431,7 +437,7 @@ impl Session {
                 let due = live.unsaid.then_some(Due::Cursors);
                 self.build(due)
             }
-            Phase::New { .. } | Phase::Greeting | Phase::Closed => Vec::new(),
+            Phase::New { .. } | Phase::Greeting { .. } | Phase::Closed => Vec::new(),
         }
     }
 

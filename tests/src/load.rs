@@ -35,6 +35,8 @@ const RECORDS: usize = 3_000;
 const RECORD_CHARS: usize = 190;
 /// How long the crowd may take to gather.
 const GATHERING: Duration = Duration::from_secs(120);
+/// How long the flooders may take to use up what they may send at once.
+const SPENDING: Duration = Duration::from_secs(600);
 
 /// A server with its members, and the addresses that they come from.
 struct Stage {
@@ -101,6 +103,13 @@ impl Stage {
             Ok(()) => self.work(&mut honest, options).await.context("among the crowd"),
             Err(error) => Err(error),
         };
+        let spent = match &loaded {
+            Ok(_) if options.spent => {
+                self.until_spent(options, &tally).await?;
+                Some(self.work(&mut honest, options).await.context("once the crowd is slowed")?)
+            }
+            _ => None,
+        };
         let memory = Memory::of(pid)?;
         let open = (
             tally.half_open.load(Ordering::Relaxed),
@@ -114,6 +123,7 @@ impl Stage {
             limits: self.config.limits.clone(),
             quiet,
             loaded: loaded?,
+            spent,
             memory_before,
             memory,
             open,
@@ -192,6 +202,18 @@ impl Stage {
             }
             ensure!(begun.elapsed() < GATHERING, "the crowd does not gather: {tally:?}");
         }
+    }
+
+    /// Waits until every flooder has sent more than a member may send at once.
+    async fn until_spent(&self, options: &Options, tally: &Tally) -> Result<()> {
+        let begun = Instant::now();
+        let each = sync_server::quotas::burst(&self.config.limits);
+        let all = options.flooders as u64 * u64::from(each);
+        while tally.flooded.load(Ordering::Relaxed) < all {
+            ensure!(begun.elapsed() < SPENDING, "the flooders have not sent {all}: {tally:?}");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        Ok(())
     }
 }
 

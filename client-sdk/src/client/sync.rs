@@ -71,6 +71,7 @@ impl Client {
             device,
             device_name: self.inner.config.device_name.clone(),
             left: state.meta.left,
+            short_receipts: true,
         })
     }
 

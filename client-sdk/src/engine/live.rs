@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crdt_core::id::BatchId;
 use crdt_core::limits;
 use crdt_core::protocol::{
-    Ack, Batch, Entry, Fetch, Message, PagePart, Push, Receipt, Staged, Welcome,
+    Ack, Batch, Entry, Fetch, Message, PagePart, Push, Receipt, ShortReceipt, Staged, Welcome,
 };
 
 use super::giving::Giving;
@@ -53,6 +53,7 @@ struct Marks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct InFlight {
     number: u64,
+    bytes: usize,
     answer: Answer,
 }
 
@@ -161,6 +162,23 @@ impl Live {
         Ok(())
     }
 
+    /// Short receipts came.
+    pub(super) fn take_short_receipts(
+        &mut self,
+        receipts: &[ShortReceipt],
+        jobs: &mut Jobs,
+    ) -> Result<(), String> {
+        let whole = receipts.iter().map(|receipt| {
+            let mut sent = self.in_flight.iter();
+            match sent.find(|(_, sent)| sent.number == receipt.batch_number) {
+                Some((batch, _)) => Ok(receipt.of(*batch)),
+                None => Err(format!("receipt {} is for nothing that was sent", receipt.number)),
+            }
+        });
+        let whole = whole.collect::<Result<Vec<_>, _>>()?;
+        self.take_receipts(whole, jobs)
+    }
+
     /// The batches under way beside those that are answered by `receipts`.
     pub(super) fn in_flight_beside(&self, receipts: &[Receipt]) -> BTreeSet<BatchId> {
         let mut others: BTreeSet<BatchId> = self.in_flight.keys().copied().collect();
@@ -244,7 +262,6 @@ impl Live {
     /// The outbox was read: what comes next and fits.
     pub(super) fn outbox_read(&mut self, batches: Vec<Batch>) -> Vec<Message> {
         let stale = self.outbox.knowledge == Knowledge::ReadingStale;
-        let mut room = self.room();
         let mut fresh = Vec::new();
         let before = self.outbox.sent;
         for batch in batches.into_iter().filter(|batch| batch.number > before) {
@@ -252,14 +269,14 @@ impl Live {
                 self.outbox.sent = batch.number;
                 continue;
             }
-            if room == 0 {
+            if self.room() == 0 {
                 break;
             }
-            room -= 1;
             self.outbox.sent = batch.number;
-            let sent = InFlight { number: batch.number, answer: Answer::Awaited };
+            let bytes = batch.byte_len();
+            let sent = InFlight { number: batch.number, bytes, answer: Answer::Awaited };
             self.in_flight.insert(batch.id, sent);
-            fresh.push(batch);
+            fresh.push((batch, bytes));
         }
         // Only a read that finds nothing says that there is nothing.
         let more = stale || self.outbox.sent > before;
@@ -305,7 +322,12 @@ impl Live {
         self.is_caught_up() && sent && self.giving.is_done()
     }
 
+    /// How many batches more may be under way, however large they are.
     fn room(&self) -> usize {
+        let bytes: usize = self.in_flight.values().map(|sent| sent.bytes).sum();
+        if bytes + limits::BATCH_BYTES_MAX > limits::BYTES_IN_FLIGHT_MAX {
+            return 0;
+        }
         self.batches_max.saturating_sub(self.in_flight.len())
     }
 
@@ -317,10 +339,9 @@ impl Live {
         messages.map(|some| Message::Fetch(Fetch { documents: some.to_vec() })).collect()
     }
 
-    fn pushes(&mut self, batches: Vec<Batch>) -> Vec<Message> {
+    fn pushes(&mut self, batches: Vec<(Batch, usize)>) -> Vec<Message> {
         let mut pushes: Vec<(usize, Push)> = Vec::new();
-        for batch in batches {
-            let size = batch.byte_len();
+        for (batch, size) in batches {
             match pushes.last_mut() {
                 Some((bytes, push)) if *bytes + size <= PUSH_BYTES => {
                     *bytes += size;

@@ -10,7 +10,8 @@ mod tokens;
 use crdt_core::id::{BatchId, Epoch, Lease, MemberId, ReplicaId};
 use crdt_core::protocol::{
     Batch, Cursor, Goodbye, GoodbyeCode, Hello, Message, Outcome, Page, PageParts, PeerLimits,
-    Push, Receipt, Refusal, ScopeCursor, VERSIONS, Welcome, decode_frame, encode_frame,
+    Push, Receipt, Refusal, ScopeCursor, ShortReceipt, VERSIONS, Welcome, decode_frame,
+    encode_frame,
 };
 use crdt_core::time::Timestamp;
 use rand::SeedableRng;
@@ -247,6 +248,7 @@ impl FakeStore {
             device: crdt_core::id::DeviceId([7; 16]),
             device_name: String::new(),
             left: 0,
+            short_receipts: true,
         }
     }
 }
@@ -285,6 +287,10 @@ fn batch(number: u64) -> Batch {
 fn accepted(number: u64, batch: &Batch) -> Receipt {
     let outcome = Outcome::Accepted { position: number, documents: Vec::new() };
     Receipt { number, batch: batch.id, outcome, policy_version: 1, erased: Vec::new() }
+}
+
+fn short(number: u64, batch_number: u64) -> ShortReceipt {
+    ShortReceipt { number, batch_number, position: number, policy_version: 1 }
 }
 
 fn refused(number: u64, batch: &Batch) -> Receipt {

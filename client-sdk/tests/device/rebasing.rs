@@ -249,6 +249,23 @@ fn a_batch_of_which_nothing_is_left_is_a_dispute_that_can_be_sent_again() {
     assert_eq!(balanced(&device), [6, 4, 2, 0]);
 }
 
+/// As a server says that speaks of batches and documents by number, and one whose welcome was full.
+#[test]
+fn a_batch_that_was_accepted_after_all_is_fetched_also_when_its_receipt_names_no_document() {
+    let (device, mut relay, account, _) = scene();
+    device.client.update(account, Edits::new().add("tags", "hot")).unwrap();
+    device.client.update(account, Edits::new().remove("tags", "hot")).unwrap();
+    let [first, second] = ids(&device).try_into().unwrap_or_else(|_| panic!());
+    let refused = relay.refuse(&device, first, "forbidden");
+    assert_eq!(device.client.apply_receipts(&[refused]).unwrap().disputed, 2);
+    let outcome = Outcome::Accepted { position: 90, documents: Vec::new() };
+    let accepted = relay.receipt(&device, second, outcome);
+    let applied = device.client.apply_receipts(&[accepted]).unwrap();
+    assert_eq!(applied.fetch, [1], "the account, by its number");
+    assert_eq!(device.client.dispute_count().unwrap(), 1, "the second is none any more");
+    assert_eq!(balanced(&device), [4, 3, 1, 0]);
+}
+
 #[test]
 fn what_stands_on_a_copy_that_the_server_has_in_another_form_goes_out_again() {
     let (device, mut relay, account, _) = scene();

@@ -66,6 +66,7 @@ pub(super) const ENVELOPE: &[Part] = &[
             list(3, "authors", limits::RELAY_CHANGES_MAX, &[]),
         ],
     ),
+    one(17, &[list(1, "receipts", limits::BATCHES_IN_FLIGHT_MAX, &[])]),
 ];
 
 /// A page's body.
@@ -183,6 +184,6 @@ const PARTS_FREE: usize = 4_096;
 /// operation that unsets a field of one letter takes 7.
 const PART_BYTES: usize = 6;
 /// The longest list above.
-const SHAPE_PARTS_MAX: usize = 8;
+const SHAPE_PARTS_MAX: usize = 9;
 
 const _: () = assert!(ENVELOPE.len() <= SHAPE_PARTS_MAX && RECEIPT.len() <= SHAPE_PARTS_MAX);

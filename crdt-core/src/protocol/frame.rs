@@ -100,6 +100,18 @@ pub fn decode_frame(frame: &[u8]) -> Result<Message, FrameError> {
     Message::from_wire(envelope.body.ok_or(FrameError::UnknownMessage)?)
 }
 
+/// What a frame holds once inflated, as it says itself, bytes.
+#[must_use]
+pub fn plain_len(frame: &[u8]) -> usize {
+    match frame.split_first() {
+        Some((&ZSTD, rest)) => rest
+            .first_chunk::<4>()
+            .map_or(0, |size| usize::try_from(u32::from_le_bytes(*size)).unwrap_or(usize::MAX)),
+        Some((_, plain)) => plain.len(),
+        None => 0,
+    }
+}
+
 /// Compresses; nothing when it does not get smaller.
 pub(super) fn compress(plain: &[u8]) -> Option<Vec<u8>> {
     zstd::bulk::compress(plain, ZSTD_LEVEL).ok().filter(|packed| packed.len() < plain.len())

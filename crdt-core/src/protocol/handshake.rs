@@ -43,6 +43,8 @@ pub struct Hello {
     /// The last position at which something left the device, 0 for none: a server that was restored to before
     /// it still counts on the device to hold that.
     pub left: u64,
+    /// Whether it takes [`ShortReceipt`](super::ShortReceipt)s.
+    pub short_receipts: bool,
 }
 
 /// How far a device has come in a scope.
@@ -161,6 +163,7 @@ impl Hello {
             device: self.device.0.to_vec(),
             device_name: self.device_name.clone(),
             left: self.left,
+            short_receipts: self.short_receipts,
         }
     }
 
@@ -190,6 +193,7 @@ impl Hello {
             device: id_field(&wire.device, "device id")?,
             device_name: wire.device_name,
             left: wire.left,
+            short_receipts: wire.short_receipts,
         })
     }
 }

@@ -5,7 +5,9 @@ use super::erase::{EraseRecord, Erasure};
 use super::frame::FrameError;
 use super::handshake::{Hello, Welcome};
 use super::page::PagePart;
-use super::receipt::{Receipt, receipts_from_wire};
+use super::receipt::{
+    Receipt, ShortReceipt, receipts_from_wire, short_receipts_from_wire, short_receipts_to_wire,
+};
 use super::relay::{Compare, Lacking, Relay, Relayed};
 use super::table::{TableReader, TableWriter};
 use super::wire;
@@ -24,6 +26,8 @@ pub enum Message {
     Push(Push),
     /// Server to device: answers to batches.
     Receipts(Vec<Receipt>),
+    /// Server to device: answers to batches of which there is little to say.
+    ShortReceipts(Vec<ShortReceipt>),
     /// Server to device: a page, or a part of one.
     Page(PagePart),
     /// Device to server: what is stored.
@@ -193,6 +197,7 @@ impl Message {
             Self::Welcome(_) => "welcome",
             Self::Push(_) => "push",
             Self::Receipts(_) => "receipts",
+            Self::ShortReceipts(_) => "short receipts",
             Self::Page(_) => "page",
             Self::Ack(_) => "ack",
             Self::Fetch(_) => "fetch",
@@ -216,6 +221,9 @@ impl Message {
             Self::Receipts(receipts) => wire::Body::Receipts(wire::Receipts {
                 receipts: receipts.iter().map(Receipt::to_wire).collect(),
             }),
+            Self::ShortReceipts(receipts) => {
+                wire::Body::ShortReceipts(short_receipts_to_wire(receipts))
+            }
             Self::Page(part) => wire::Body::Page(wire::PagePart {
                 page: part.page,
                 part: part.part,
@@ -253,6 +261,9 @@ impl Message {
             wire::Body::Push(push) => Self::Push(Push::from_wire(push)?),
             wire::Body::Receipts(receipts) => {
                 Self::Receipts(receipts_from_wire(receipts.receipts)?)
+            }
+            wire::Body::ShortReceipts(receipts) => {
+                Self::ShortReceipts(short_receipts_from_wire(&receipts))
             }
             wire::Body::Page(part) => Self::Page(PagePart {
                 page: part.page,

@@ -22,6 +22,20 @@ pub struct Receipt {
     pub erased: Vec<RecordId>,
 }
 
+/// The answer to a batch that was accepted and of which there is nothing more to say: nothing of it was
+/// erased, and it named every document by number. Both sides know the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortReceipt {
+    /// Its number among the replica's receipts, from 1.
+    pub number: u64,
+    /// The number of the batch, which is under way in this session.
+    pub batch_number: u64,
+    /// The batch's place in the log.
+    pub position: u64,
+    /// The policy by which the batch was judged.
+    pub policy_version: u64,
+}
+
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -153,6 +167,40 @@ impl Receipt {
     pub fn from_stored(bytes: &[u8]) -> Result<Self, FrameError> {
         Self::from_wire(<wire::Receipt as prost::Message>::decode(bytes)?)
     }
+}
+
+impl ShortReceipt {
+    /// The same as a receipt like any other, for the batch of this name.
+    #[must_use]
+    pub const fn of(&self, batch: BatchId) -> Receipt {
+        Receipt {
+            number: self.number,
+            batch,
+            outcome: Outcome::Accepted { position: self.position, documents: Vec::new() },
+            policy_version: self.policy_version,
+            erased: Vec::new(),
+        }
+    }
+
+    const fn to_wire(self) -> wire::ShortReceipt {
+        let Self { number, batch_number, position, policy_version } = self;
+        wire::ShortReceipt { number, batch_number, position, policy_version }
+    }
+
+    const fn from_wire(wire: &wire::ShortReceipt) -> Self {
+        let wire::ShortReceipt { number, batch_number, position, policy_version } = *wire;
+        Self { number, batch_number, position, policy_version }
+    }
+}
+
+/// The short receipts of one message, for the wire.
+pub(super) fn short_receipts_to_wire(receipts: &[ShortReceipt]) -> wire::ShortReceipts {
+    wire::ShortReceipts { receipts: receipts.iter().map(|receipt| receipt.to_wire()).collect() }
+}
+
+/// The short receipts of one message.
+pub(super) fn short_receipts_from_wire(wire: &wire::ShortReceipts) -> Vec<ShortReceipt> {
+    wire.receipts.iter().map(ShortReceipt::from_wire).collect()
 }
 
 impl AcceptedDocument {

@@ -1,14 +1,19 @@
 //! The protobuf messages. Tags are for ever: one that is dropped stays reserved in `PROTOCOL.md`.
 
+mod receipts;
 mod recovery;
 
 use prost::{Message, Oneof};
 
+pub(super) use receipts::{
+    Accepted, AcceptedDocument, Already, Outcome, Receipt, Receipts, Refusal, Refused,
+    ShortReceipt, ShortReceipts,
+};
 pub(super) use recovery::{Compare, Compared, Lack, Lacking, Relay, Relayed};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Envelope {
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
     pub body: Option<Body>,
 }
 
@@ -46,6 +51,8 @@ pub(super) enum Body {
     Erase(EraseRecord),
     #[prost(message, tag = "16")]
     Erasure(Erasure),
+    #[prost(message, tag = "17")]
+    ShortReceipts(ShortReceipts),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -78,6 +85,8 @@ pub(super) struct Hello {
     pub device_name: String,
     #[prost(uint64, tag = "14")]
     pub left: u64,
+    #[prost(bool, tag = "15")]
+    pub short_receipts: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -299,88 +308,6 @@ pub(super) struct Erase {
     pub actor: u64,
     #[prost(uint32, tag = "3")]
     pub count: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Receipts {
-    #[prost(message, repeated, tag = "1")]
-    pub receipts: Vec<Receipt>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Receipt {
-    #[prost(uint64, tag = "1")]
-    pub number: u64,
-    #[prost(bytes = "vec", tag = "2")]
-    pub batch: Vec<u8>,
-    #[prost(oneof = "Outcome", tags = "3, 4, 5")]
-    pub outcome: Option<Outcome>,
-    #[prost(uint64, tag = "6")]
-    pub policy_version: u64,
-    /// 16 bytes each.
-    #[prost(bytes = "vec", tag = "7")]
-    pub erased: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Oneof)]
-pub(super) enum Outcome {
-    #[prost(message, tag = "3")]
-    Accepted(Accepted),
-    #[prost(message, tag = "4")]
-    Already(Already),
-    #[prost(message, tag = "5")]
-    Refused(Refused),
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Accepted {
-    #[prost(uint64, tag = "1")]
-    pub position: u64,
-    #[prost(message, repeated, tag = "2")]
-    pub documents: Vec<AcceptedDocument>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Already {
-    #[prost(uint64, tag = "1")]
-    pub position: u64,
-    #[prost(message, repeated, tag = "2")]
-    pub documents: Vec<AcceptedDocument>,
-    /// 32 bytes each.
-    #[prost(bytes = "vec", tag = "3")]
-    pub hashes: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct AcceptedDocument {
-    #[prost(bytes = "vec", tag = "1")]
-    pub record: Vec<u8>,
-    #[prost(string, tag = "2")]
-    pub section: String,
-    #[prost(uint64, tag = "3")]
-    pub number: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Refused {
-    #[prost(message, repeated, tag = "1")]
-    pub reasons: Vec<Refusal>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Refusal {
-    #[prost(string, tag = "1")]
-    pub code: String,
-    #[prost(string, tag = "2")]
-    pub text: String,
-    #[prost(bytes = "vec", optional, tag = "3")]
-    pub record: Option<Vec<u8>>,
-    #[prost(string, tag = "4")]
-    pub section: String,
-    #[prost(string, optional, tag = "5")]
-    pub field: Option<String>,
-    #[prost(string, optional, tag = "6")]
-    pub rule: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -11,7 +11,8 @@ use crdt_core::protocol::{
     AcceptedDocument, Ack, AuthorName, Batch, Compare, Compared, Cursor, Dependencies,
     DocumentChanges, DocumentRef, Ended, Entry, EraseRecord, Erasure, Fetch, Goodbye, GoodbyeCode,
     Hello, Identity, Lack, Lacking, Message, NewToken, Outcome, Page, PagePart, PeerLimits, Push,
-    Receipt, Recovery, Refusal, Relay, Relayed, ScopeCursor, SentChange, TokenTaken, Welcome,
+    Receipt, Recovery, Refusal, Relay, Relayed, ScopeCursor, SentChange, ShortReceipt, TokenTaken,
+    Welcome,
 };
 use crdt_core::record::{Action, Change, Op, OpId, Reach, Scalar, SeedKind, seed};
 use crdt_core::time::Timestamp;
@@ -25,6 +26,7 @@ pub fn message() -> impl Strategy<Value = Message> {
         welcome().prop_map(|welcome| Message::Welcome(Box::new(welcome))),
         push().prop_map(Message::Push),
         vec(receipt(), 0..6).prop_map(Message::Receipts),
+        vec(short_receipt(), 0..6).prop_map(Message::ShortReceipts),
         part().prop_map(Message::Page),
         (any::<u64>(), any::<u64>())
             .prop_map(|(page, receipt)| Message::Ack(Ack { page, receipt })),
@@ -94,6 +96,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             device: DeviceId([7; 16]),
             device_name: "phone".to_owned(),
             left: versions.2,
+            short_receipts: versions.2 % 2 == 1,
         }
     })
 }
@@ -210,6 +213,12 @@ fn scalar() -> impl Strategy<Value = Scalar> {
         any::<i64>().prop_map(|millis| Scalar::Timestamp(Timestamp::from_millis(millis))),
         vec(any::<u8>(), 0..40).prop_map(Scalar::Bytes),
     ]
+}
+
+fn short_receipt() -> impl Strategy<Value = ShortReceipt> {
+    any::<(u64, u64, u64, u64)>().prop_map(|(number, batch_number, position, policy_version)| {
+        ShortReceipt { number, batch_number, position, policy_version }
+    })
 }
 
 pub fn receipt() -> impl Strategy<Value = Receipt> {

@@ -171,6 +171,7 @@ impl Device {
             device: self.device,
             device_name: format!("device {}", self.device.0[0]),
             left: 0,
+            short_receipts: false,
         }
     }
 

@@ -29,15 +29,16 @@ pub fn run(
     let Devices { pairs, base } = devices;
     let (mut took, mut bytes) = (Vec::new(), Vec::new());
     let (mut floor_took, mut floor_bytes) = (Vec::new(), Vec::new());
+    let (mut took_whole, mut bytes_whole) = (Vec::new(), Vec::new());
     let mut notes = Vec::new();
     for (run, devices) in pairs.iter().enumerate() {
         let [a_device, b_device] = devices;
         sync(&a_device.client)?;
         sync(&b_device.client)?;
-        let of_run = |edits: &[FieldEdit]| -> Vec<FieldEdit> {
+        let of_run = |edits: &[FieldEdit], run: usize| -> Vec<FieldEdit> {
             edits.iter().map(|edit| edit.of_run(run)).collect()
         };
-        let (a, b) = (of_run(&workload.w3_a), of_run(&workload.w3_b));
+        let (a, b) = (of_run(&workload.w3_a, run), of_run(&workload.w3_b, run));
         write(&a_device.client, &a)?;
         write(&b_device.client, &b)?;
         let floor = Floor::read(stage, base, [a_device, b_device], [&a, &b])?;
@@ -48,8 +49,15 @@ pub fn run(
         bytes.push(wire.bytes() / edits);
         floor_took.push(millis(floor.write(stage, &wire)?));
         floor_bytes.push(floor.bytes()? / edits);
+        let kept = kept(&a_device.client, &a, &b)?;
+        let whole = pairs.len() + run;
+        write_whole(&a_device.client, &of_run(&workload.w3_a, whole))?;
+        write_whole(&b_device.client, &of_run(&workload.w3_b, whole))?;
+        let wire_before = stage.wire()?;
+        took_whole.push(millis(connect(&a_device.client, &b_device.client)?));
+        bytes_whole.push(stage.wire()?.since(&wire_before).bytes() / edits);
         notes = vec![
-            kept(&a_device.client, &a, &b)?,
+            kept,
             format!(
                 "last run: {} batches in {} commits of the server, {} pages; {:.0} B up, {:.0} B \
                  down",
@@ -63,6 +71,10 @@ pub fn run(
             .target(Target::AtMost(150.0)),
         Figure::new("wire, up and down", "B/edit", &bytes)
             .floor(&floor_bytes)
+            .target(Target::AtMost(90.0)),
+        Figure::new("both show the same, 1,000 edits in a batch", "ms", &took_whole),
+        Figure::new("wire, up and down", "B/edit", &bytes_whole)
+            .floor(&floor_bytes)
             .target(Target::AtMost(32.0)),
     ];
     report.add("W3 merge of two devices", figures, Loads::now().since(&before), notes);
@@ -73,6 +85,16 @@ fn write(client: &Client, edits: &[FieldEdit]) -> Result<()> {
     for edit in edits {
         client.update(contact::id(&edit.id)?, contact::field_edit(edit))?;
     }
+    Ok(())
+}
+
+/// Writes all edits in one transaction: a full batch.
+fn write_whole(client: &Client, edits: &[FieldEdit]) -> Result<()> {
+    let ids = edits.iter().map(|edit| contact::id(&edit.id)).collect::<Result<Vec<_>>>()?;
+    client.transaction(|transaction| {
+        let mut all = ids.iter().zip(edits);
+        all.try_for_each(|(id, edit)| transaction.update(*id, contact::field_edit(edit)))
+    })?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use crdt_core::policy::Policy;
 use crdt_core::protocol::{
     Ack, Batch, Cursor, DocumentChanges, DocumentRef, Entry, Fetch, Goodbye, GoodbyeCode, Hello,
     Identity, Message, NewToken, Outcome, Page, PageParts, Push, Receipt, Refusal, ScopeCursor,
-    SentChange, VERSIONS, encode_frame,
+    SentChange, ShortReceipt, VERSIONS, encode_frame,
 };
 use crdt_core::record::{Author, Change, Edit, EncodedChange, Scalar, SeedKind, seed};
 use crdt_core::time::Timestamp;
@@ -88,6 +88,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         cursors: vec![ScopeCursor { scope: "all".to_owned(), cursor: Cursor::at(3) }],
         ..super::frames::empty_page()
     };
+    let short = ShortReceipt { number: 3, batch_number: 2, position: 9, policy_version: 1 };
     let part = PageParts::new(&page).parts(1).next().expect("a page has a part");
     let goodbye =
         Goodbye { code: GoodbyeCode::Busy, text: "later".to_owned(), retry_after_ms: Some(5) };
@@ -95,6 +96,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("hello", Message::Hello(Box::new(hello()))),
         ("push", Message::Push(push(next(), None))),
         ("receipts", Message::Receipts(receipts)),
+        ("short-receipts", Message::ShortReceipts(vec![short])),
         ("page", Message::Page(part)),
         ("ack", Message::Ack(Ack { page: 1, receipt: 2 })),
         ("fetch", Message::Fetch(Fetch { documents: vec![1, 2, 300] })),
@@ -129,6 +131,7 @@ fn hello() -> Hello {
         device: DeviceId([7; 16]),
         device_name: "a phone".to_owned(),
         left: 0,
+        short_receipts: false,
     }
 }
 

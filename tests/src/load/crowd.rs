@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
+use crdt_core::limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -53,8 +54,8 @@ const BACK_AFTER: Duration = Duration::from_secs(3);
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// What a flooder writes in each edit, characters.
 const FLOOD_CHARS: usize = 40;
-/// What a flooder has under way.
-const FLOOD_BATCHES: usize = 16;
+/// What a flooder has under way: all that it is granted.
+const FLOOD_BATCHES: usize = limits::BATCHES_IN_FLIGHT_MAX;
 
 /// Holds a half-open socket; when the server cuts it, opens another.
 pub async fn half_open(route: Route, half: Half, tally: Arc<Tally>, mut stop: Stop) {

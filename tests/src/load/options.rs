@@ -14,6 +14,7 @@ pub const USAGE: &str =
   --honest N       members who work, 1 to 100 (10)
   --rounds N       how often each of them connects, 1 to 1000 (20)
   --pushes N       edits in each round, 1 to 1000 (10)
+  --spent          measures once more when the flooders have used up what a member may send at once
   --set NAME=VALUE a setting of the server: FIELDBOOK__LIMITS__MAX_CONNECTIONS=20000";
 
 /// How large a load is.
@@ -33,6 +34,8 @@ pub struct Options {
     pub pushes: usize,
     /// Time between two edits of one member.
     pub pace: Duration,
+    /// Whether to measure once more when the flooders have used up what a member may send at once.
+    pub spent: bool,
     /// Settings of the server, by their environment variables.
     pub settings: Vec<(String, String)>,
 }
@@ -49,6 +52,7 @@ impl Options {
             rounds: 20,
             pushes: 10,
             pace: Duration::from_millis(100),
+            spent: false,
             settings: Vec::new(),
         }
     }
@@ -64,6 +68,7 @@ impl Options {
             rounds: 4,
             pushes: 5,
             pace: Duration::from_millis(20),
+            spent: false,
             settings: Vec::new(),
         }
     }
@@ -90,6 +95,7 @@ impl Options {
                 "--honest" => options.honest = number(&name, &value()?, 1, 100)?,
                 "--rounds" => options.rounds = number(&name, &value()?, 1, 1_000)?,
                 "--pushes" => options.pushes = number(&name, &value()?, 1, 1_000)?,
+                "--spent" => options.spent = true,
                 "--set" => {
                     let text = value()?;
                     let (key, value) = text.split_once('=').context("--set wants NAME=VALUE")?;

@@ -70,6 +70,8 @@ pub struct Report {
     pub quiet: Measured,
     /// Among the crowd.
     pub loaded: Measured,
+    /// Among the crowd, once its flooders have used up what a member may send at once.
+    pub spent: Option<Measured>,
     /// The server's memory before the crowd came.
     pub memory_before: Memory,
     /// The server's memory with the crowd.
@@ -87,8 +89,11 @@ impl fmt::Display for Report {
             f,
             "{honest} honest members; {half_open} half open, {deaf} deaf, {flooders} flooding"
         )?;
-        row(f, "connect", &self.quiet.connects, &self.loaded.connects)?;
-        row(f, "push", &self.quiet.pushes, &self.loaded.pushes)?;
+        let slowed = self.spent.iter().map(|spent| ("slowed", spent));
+        for (crowd, loaded) in std::iter::once(("loaded", &self.loaded)).chain(slowed) {
+            row(f, "connect", &self.quiet.connects, crowd, &loaded.connects)?;
+            row(f, "push", &self.quiet.pushes, crowd, &loaded.pushes)?;
+        }
         let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
         let (before, after) = (self.memory_before, self.memory);
         let (was, is, peak) = (mib(before.now), mib(after.now), mib(after.peak));
@@ -115,6 +120,7 @@ fn row(
     f: &mut fmt::Formatter<'_>,
     name: &str,
     quiet: &[Duration],
+    crowd: &str,
     loaded: &[Duration],
 ) -> fmt::Result {
     let ms = |duration: Duration| duration.as_secs_f64() * 1_000.0;
@@ -123,7 +129,7 @@ fn row(
         let ratio = among / before.max(0.001);
         writeln!(
             f,
-            "{name} {label}: quiet {before:.1} ms ({}), loaded {among:.1} ms ({}), ratio {ratio:.2}",
+            "{name} {label}: quiet {before:.1} ms ({}), {crowd} {among:.1} ms ({}), ratio {ratio:.2}",
             quiet.len(),
             loaded.len()
         )?;

@@ -204,6 +204,7 @@ impl Device for MemoryDevice {
             device: crdt_core::id::DeviceId([7; 16]),
             device_name: String::new(),
             left: 0,
+            short_receipts: true,
         })
     }
 

@@ -22,6 +22,9 @@ fn whatever_the_server_may_not_send_ends_the_session_with_a_stated_reason() {
             "a receipt twice",
             Message::Receipts(vec![accepted(1, &batch(1)), accepted(2, &batch(1))]),
         ),
+        ("a short receipt for nothing", Message::ShortReceipts(vec![short(1, 77)])),
+        ("a short receipt without number", Message::ShortReceipts(vec![short(0, 1)])),
+        ("a short receipt twice", Message::ShortReceipts(vec![short(1, 1), short(2, 1)])),
         ("a page out of order", Message::Page(part(2, 0, true))),
         ("a page that begins in the middle", Message::Page(part(1, 1, true))),
         ("a damaged page", Message::Page(part(1, 0, true))),
@@ -167,6 +170,8 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
             .prop_map(|(number, of)| Message::Receipts(vec![accepted(number, &batch(of))])),
         1 => (number.clone(), number.clone())
             .prop_map(|(number, of)| Message::Receipts(vec![refused(number, &batch(of))])),
+        2 => (number.clone(), number.clone())
+            .prop_map(|(number, of)| Message::ShortReceipts(vec![short(number, of)])),
         4 => (number.clone(), any_cursor()).prop_map(|(number, cursor)| {
             let parts: Vec<PagePart> = PageParts::new(&page(cursor, 3)).parts(number).collect();
             Message::Page(parts[0].clone())

@@ -1,8 +1,9 @@
 //! A good session: handshake, pushes, receipts, pages, acknowledgements.
 
-use crdt_core::id::{DocumentId, RecordId};
+use crdt_core::id::{ActorId, DocumentId, RecordId};
 use crdt_core::limits;
-use crdt_core::protocol::{Ack, Entry, Fetch, Identity};
+use crdt_core::protocol::{Ack, DocumentChanges, DocumentRef, Entry, Fetch, Identity, SentChange};
+use crdt_core::record::{Author, Cells, Edit, Scalar};
 
 use super::*;
 
@@ -76,6 +77,38 @@ fn our_own_limit_holds_where_the_server_would_take_more() {
     assert_eq!(pushed, limits::BATCHES_IN_FLIGHT_MAX);
 }
 
+/// A batch nearly as large as one may be.
+fn heavy(number: u64) -> Batch {
+    let author = Author { actor: ActorId([1; 16]), time: Timestamp::from_millis(0) };
+    let value = Scalar::Str("x".repeat(limits::BATCH_BYTES_MAX - 1_000));
+    let edit = Edit::Put { key: "name".into(), value };
+    let written = author.write(&mut Cells::default(), &[edit]);
+    let changes = written.iter().map(|(change, encoded)| SentChange::alone(change, &encoded.hash));
+    let documents =
+        vec![DocumentChanges { document: DocumentRef::Number(1), changes: changes.collect() }];
+    Batch { documents, ..batch(number) }
+}
+
+#[test]
+fn batches_under_way_are_counted_in_bytes_as_well() {
+    let mut rig = Rig::new(1);
+    rig.store.unsent = (1..=40).map(heavy).collect();
+    let all = rig.store.unsent.clone();
+    rig.give(Input::Start);
+    rig.connect();
+    let limits = PeerLimits { batches_in_flight: 64, pages_in_flight: 4 };
+    rig.receive(&Message::Welcome(Box::new(Welcome { limits, ..welcome(0) })));
+    let fit = (limits::BYTES_IN_FLIGHT_MAX / limits::BATCH_BYTES_MAX) as u64;
+    assert_eq!(rig.pushed().concat(), (1..=fit).collect::<Vec<_>>());
+    for number in 1..=40 {
+        assert!(!rig.engine.is_synced());
+        rig.receive(&Message::Receipts(vec![accepted(number, &all[number as usize - 1])]));
+        let next = Some(number + fit).filter(|next| *next <= 40);
+        assert_eq!(rig.pushed().concat(), Vec::from_iter(next), "as many as have been answered");
+    }
+    assert!(rig.engine.is_synced());
+}
+
 #[test]
 fn an_edit_made_while_the_outbox_is_read_is_not_forgotten() {
     let mut rig = Rig::live(0);
@@ -107,6 +140,25 @@ fn batches_written_anew_after_a_refusal_are_sent_again_under_their_numbers() {
     rig.receive(&Message::Receipts(vec![refused(2, &all[2])]));
     assert_eq!(rig.pushed(), [[3]]);
     rig.receive(&Message::Receipts(vec![accepted(3, &all[1]), accepted(4, &all[2])]));
+    assert!(rig.engine.is_synced());
+}
+
+#[test]
+fn short_receipts_answer_the_batches_of_their_numbers() {
+    let mut rig = Rig::new(1);
+    rig.store.unsent = (11..=13).map(batch).collect();
+    rig.give(Input::Start);
+    rig.connect();
+    rig.receive(&Message::Welcome(Box::new(welcome(0))));
+    assert_eq!(rig.pushed(), [[11, 12, 13]]);
+    rig.works.clear();
+    rig.receive(&Message::ShortReceipts(vec![short(1, 11), short(2, 12)]));
+    let whole = vec![short(1, 11).of(batch(11).id), short(2, 12).of(batch(12).id)];
+    assert!(
+        matches!(&rig.works[0], StoreWork::StoreReceipts { receipts, .. } if *receipts == whole)
+    );
+    assert!(!rig.engine.is_synced());
+    rig.receive(&Message::Receipts(vec![accepted(3, &batch(13))]));
     assert!(rig.engine.is_synced());
 }
 

@@ -157,6 +157,7 @@ impl Reader {
             device: crdt_core::id::DeviceId([7; 16]),
             device_name: String::new(),
             left: 0,
+            short_receipts: false,
         };
         let parse = |scope: &&str| scope.parse().expect("the contracts name good scopes");
         let scopes: Vec<Subscription> = scopes.iter().map(parse).collect();

@@ -87,6 +87,7 @@ impl Reader {
             device: DeviceId([3; 16]),
             device_name: "reader".to_owned(),
             left: 0,
+            short_receipts: false,
         }
     }
 
