@@ -40,7 +40,8 @@ pub enum StoreError {
     /// The disk or the database is full: free space and try again; nothing unsent was dropped.
     #[error("the device is full")]
     Full,
-    /// Reading or writing failed; the file is opened anew before it is trusted again.
+    /// Reading or writing failed; the file is opened anew before it is trusted again. An edit that failed so may
+    /// be found in the file all the same when the app is killed before the next one.
     #[error("the file cannot be read or written: {0}")]
     Io(String),
     /// The file is damaged; it is checked as a whole, and set aside if need be, at the next open.

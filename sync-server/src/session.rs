@@ -362,9 +362,13 @@ impl Session {
     fn receipts(&mut self, receipts: Vec<Receipt>) -> Vec<Effect> {
         let Phase::Live(live) = &mut self.phase else { return Vec::new() };
         let messages = live.in_flight.answered(receipts, live.short_receipts);
-        // The cursors of a device pass its own batches as well: with the next page, or the next tick.
-        live.unsaid = true;
-        messages.iter().map(|message| Effect::Send(encode_frame(message))).collect()
+        let mut effects: Vec<Effect> =
+            messages.iter().map(|message| Effect::Send(encode_frame(message))).collect();
+        if live.in_flight.is_empty() {
+            // A device that has pushed all it had waits for its cursors to pass its own batches.
+            effects.extend(self.build(Some(Due::Cursors)));
+        }
+        effects
     }
 
     /// Asks for the next page when one is due, there is credit, and none is under construction.

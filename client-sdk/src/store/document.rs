@@ -52,8 +52,6 @@ pub(crate) struct Held {
     pub(crate) undo: Option<String>,
     /// Whether the bytes of a change of it may be left out, since the stored cells tell them.
     told: bool,
-    /// The number as it is stored.
-    stored_number: Option<u64>,
     /// Whether its row differs from what is stored.
     pub(crate) dirty: bool,
 }
@@ -161,10 +159,9 @@ impl Held {
     fn from_row(row: &Row<'_>) -> Result<Self, StoreError> {
         let cells = row.get_ref(4)?.as_blob().map_err(|_| StoreError::Malformed("cells"))?;
         let base = row.get_ref(5)?.as_blob_or_null().map_err(|_| StoreError::Malformed("base"))?;
-        let number = row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned);
         Ok(Self {
             row: Some(row.get(2)?),
-            number,
+            number: row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned),
             cells: Cells::from_stored(cells)?,
             base: base.map(Cells::from_stored).transpose()?,
             gone: row.get(6)?,
@@ -175,7 +172,6 @@ impl Held {
             snapshot: None,
             undo: None,
             told: row.get_ref(7)?.as_i64().is_ok_and(|tail| tail == 0),
-            stored_number: number,
             dirty: false,
         })
     }
@@ -217,16 +213,12 @@ impl Held {
         let (tail, seen) = (self.tail.cast_signed(), self.seen.cast_signed());
         let undo = self.undo.take();
         let row = if let Some(row) = self.row {
-            let sql = "UPDATE document SET cells = ?2, base = ?3, gone = ?4, tail = ?5, seen = ?6,
-                                           undo = coalesce(?7, undo)
+            let sql =
+                "UPDATE document SET number = ?2, cells = ?3, base = ?4, gone = ?5, tail = ?6,
+                                           seen = ?7, undo = coalesce(?8, undo)
                        WHERE id = ?1";
-            let values = (row, cells, base, self.gone, tail, seen, undo);
+            let values = (row, number, cells, base, self.gone, tail, seen, undo);
             connection.prepare_cached(sql)?.execute(values)?;
-            // Its index is written even when the number stays.
-            if self.number != self.stored_number {
-                let sql = "UPDATE document SET number = ?2 WHERE id = ?1";
-                connection.prepare_cached(sql)?.execute((row, number))?;
-            }
             row
         } else {
             let sql = "INSERT INTO document
@@ -238,7 +230,7 @@ impl Held {
             connection.prepare_cached(sql)?.execute(values)?;
             connection.last_insert_rowid()
         };
-        (self.row, self.told, self.stored_number) = (Some(row), told, self.number);
+        (self.row, self.told) = (Some(row), told);
         let form = if told { Form::Told } else { Form::Whole };
         for fresh in self.fresh.drain(..) {
             fresh.save(connection, row, batch, form)?;

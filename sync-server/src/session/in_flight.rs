@@ -24,6 +24,10 @@ struct Pushed {
 }
 
 impl InFlight {
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
     /// Takes the batches of a frame that holds so many bytes, at most `limit` at a time.
     pub(super) fn push(
         &mut self,
@@ -136,7 +140,7 @@ mod tests {
             let mut in_flight = InFlight::default();
             in_flight.push(&batches, 600, 6).unwrap();
             let messages = in_flight.answered(answers.clone(), short);
-            assert!(in_flight.batches.is_empty() && in_flight.bytes == 0);
+            assert!(in_flight.is_empty() && in_flight.bytes == 0);
             messages
         };
         let short = |n| ShortReceipt {

@@ -54,9 +54,6 @@ pub struct Stage {
     server_backup: Option<ServerBackup>,
     /// Devices whose disk fails, or has no room.
     troubled: BTreeSet<Device>,
-    /// Devices whose disk has failed once: a commit whose sync failed may be whole in their file. They do not go
-    /// by it, but a copy of the file would, and nobody has been told of it.
-    doubtful: BTreeSet<Device>,
     clones: usize,
 }
 
@@ -80,7 +77,6 @@ impl Stage {
             backups: BTreeMap::new(),
             server_backup: None,
             troubled: BTreeSet::new(),
-            doubtful: BTreeSet::new(),
             clones: 0,
         }
     }
@@ -327,7 +323,6 @@ impl Stage {
                 return;
             }
             self.troubled.insert(device);
-            self.doubtful.insert(device);
         }
         match trouble {
             Trouble::Full => self.world.fill_disk(storage),
@@ -336,8 +331,7 @@ impl Stage {
     }
 
     fn copy(&mut self, device: Device) {
-        let is_doubtful = self.doubtful.contains(&device);
-        if self.clones < CLONES_MAX && self.is_usable(device) && !is_doubtful {
+        if self.clones < CLONES_MAX && self.is_usable(device) {
             self.world.count(Fault::Clone);
             self.clones += 1;
             let name = format!("{}-copy-{}", self.world.at(device).name, self.clones);
